@@ -1,0 +1,120 @@
+"""What other libraries raise, as one of our errors: a sentence, and whether trying again can help."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from floe_ingestion.errors import (
+    CatalogUnavailable,
+    IngestionError,
+    PermanentError,
+    SourceRejected,
+    SourceUnavailable,
+    TransientError,
+)
+from floe_ingestion.secrets import leaks, redact
+
+_TRY_LATER_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MISTAKES = (TypeError, AttributeError, KeyError, IndexError, ValueError, AssertionError, ImportError, NameError)
+_REFUSED_WORDS = (
+    "authentication failed",
+    "password",
+    "access denied",
+    "permission denied",
+    "does not exist",
+    "no such table",
+    "no such column",
+    "unknown database",
+    "unable to open database file",
+)
+
+
+def classify(error: BaseException, place: str) -> IngestionError:
+    """`error` as one of ours; `place` says what was being done. Secrets are hidden in the sentence.
+
+    Raise the result `from cause_of(error)`, so that a traceback does not show what the sentence hides.
+    """
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, IngestionError):
+            return link
+    for link in reversed(chain):
+        if (found := _of_library(link, place)) is not None:
+            return found
+    root = chain[-1]
+    kind = PermanentError if isinstance(root, _MISTAKES) else TransientError
+    return kind(_sentence(place, root))
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """`error`, unless its chain would print a secret."""
+    return None if any(leaks(str(link)) for link in _chain(error)) else error
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it, outermost first."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _of_library(error: BaseException, place: str) -> IngestionError | None:
+    module = type(error).__module__.partition(".")[0]
+    if module == "requests" or module == "urllib3":
+        return _of_http(error, place)
+    if module == "sqlalchemy":
+        return _of_database(error, place)
+    if module == "pyiceberg":
+        return _of_catalog(error, place)
+    if isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)):
+        return SourceRejected(_sentence(place, error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+        return PermanentError(_sentence(place, error))
+    if isinstance(error, (TimeoutError, ConnectionError)):
+        return SourceUnavailable(_sentence(place, error))
+    return None
+
+
+def _of_http(error: BaseException, place: str) -> IngestionError:
+    response = getattr(error, "response", None)
+    if response is None:
+        return SourceUnavailable(_sentence(place, error))
+    status = int(response.status_code)
+    if status in _TRY_LATER_STATUS:
+        after = str(response.headers.get("Retry-After", ""))
+        return SourceUnavailable(_sentence(place, error), float(after) if after.isdigit() else None)
+    return SourceRejected(_sentence(place, error))
+
+
+def _of_database(error: BaseException, place: str) -> IngestionError:
+    from sqlalchemy import exc
+
+    original = getattr(error, "orig", None) or error
+    words = str(original).lower()
+    transient = isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.DisconnectionError))
+    if transient and not any(word in words for word in _REFUSED_WORDS):
+        return SourceUnavailable(_sentence(place, original))
+    if isinstance(error, exc.NoSuchTableError):
+        return SourceRejected(f"{place}: there is no table {str(error)!r}. Check its name, and the `schema` it is in.")
+    if isinstance(error, exc.ArgumentError):
+        return SourceRejected(
+            f"{place}: the connection string is no database URL. Write e.g. postgresql://user:password@host/database."
+        )
+    return SourceRejected(_sentence(place, original))
+
+
+def _of_catalog(error: BaseException, place: str) -> IngestionError:
+    from pyiceberg import exceptions as ice
+
+    if isinstance(error, (ice.ServerError, ice.ServiceUnavailableError)):
+        return CatalogUnavailable(_sentence(place, error))
+    return PermanentError(_sentence(place, error))
+
+
+def _sentence(place: str, error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return redact(f"{place}: {type(error).__name__}: {text}")

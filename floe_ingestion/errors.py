@@ -1,0 +1,174 @@
+"""Every error that the library raises, and whether trying again can help.
+
+    IngestionError
+    ├── TransientError              the same run may succeed later; Dagster's retry policy applies
+    │   ├── SourceUnavailable       a source timed out, refused, throttled or broke off
+    │   ├── CatalogUnavailable      the Iceberg catalog or its storage did not answer
+    │   ├── CommitConflict          other writers kept winning; nothing was written
+    │   ├── StaleCursor             another run moved the cursor that this load started from
+    │   └── OutcomeUnknown          a commit raised, and whether it landed could not be found out
+    └── PermanentError              somebody has to change something first; never retried
+        ├── ConfigurationError      floe.yaml, or an argument, is wrong
+        │   └── MissingVariable     a ${VARIABLE} has no value
+        ├── PluginError             a plugin cannot be found or used (floe_ingestion.plugins)
+        ├── SourceRejected          wrong credentials, a missing table or file, a bad query
+        ├── SchemaConflict          a column cannot become what the source now sends
+        ├── UnsupportedType         a column whose type Iceberg has no place for
+        ├── ContractBroken          schema_contract forbids what the source now sends
+        ├── KeyViolation            a merge key is absent or null
+        └── OutsideWindow           rows that do not belong to the partition being loaded
+
+`retries.py` turns what other libraries raise into one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class IngestionError(Exception):
+    """What all errors of this library share."""
+
+
+class TransientError(IngestionError):
+    """The same run may succeed later."""
+
+
+class PermanentError(IngestionError):
+    """Trying again changes nothing."""
+
+
+class SourceUnavailable(TransientError):
+    """The source did not answer, or not completely.
+
+    `retry_after` is what the source asked for, in seconds, where it did.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class CatalogUnavailable(TransientError):
+    """The Iceberg catalog or its storage did not answer."""
+
+
+class CommitConflict(TransientError):
+    """Other writers kept winning until the attempts were used up; nothing was written."""
+
+    def __init__(self, table: str, attempts: int) -> None:
+        self.table, self.attempts = table, attempts
+        super().__init__(
+            f"{table}: other writers committed first, {attempts} times in a row, and nothing of this load "
+            f"was written. Run it again, or let fewer runs write to the table at once (`pool`)."
+        )
+
+
+class StaleCursor(TransientError):
+    """The cursor in the table is no longer the one that the load was extracted from."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(
+            f"{table}: another run landed rows and moved the cursor while this one was reading, so its rows "
+            f"may be in the table already. Nothing was written; the next attempt starts from the new cursor."
+        )
+
+
+class OutcomeUnknown(TransientError):
+    """The commit raised and the catalog cannot be asked whether it landed."""
+
+    def __init__(self, table: str, load_id: str, cause: BaseException) -> None:
+        self.table, self.load_id = table, load_id
+        super().__init__(
+            f"{table}: the commit of load {load_id} broke off ({type(cause).__name__}) and the catalog cannot be "
+            f"asked whether it landed. Its files were kept. The next attempt looks the load up before it writes."
+        )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a file: where it is, and what to write instead."""
+
+    path: str
+    """YAML path, e.g. `ingestion.sources[0].config.base_url`."""
+    message: str
+    line: int | None = None
+
+
+class ConfigurationError(PermanentError):
+    """Configuration is wrong; `problems` lists each mistake."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message)
+
+    @classmethod
+    def of_file(cls, file: str, problems: Sequence[Problem]) -> ConfigurationError:
+        """All mistakes of one file as one error, in the order of its lines."""
+        ordered = sorted(problems, key=lambda problem: (problem.line or 0, problem.path))
+        count = "1 mistake" if len(ordered) == 1 else f"{len(ordered)} mistakes"
+        lines = [f"{file} has {count}; nothing was loaded."]
+        for problem in ordered:
+            place = f"{file}:{problem.line}" if problem.line else file
+            lines.append(f"  {place}  {problem.path or '(top level)'}: {problem.message}")
+        return cls("\n".join(lines), ordered)
+
+
+class MissingVariable(ConfigurationError):
+    """A `${VARIABLE}` that the run needs is not set."""
+
+    def __init__(self, variable: str, place: str) -> None:
+        self.variable, self.place = variable, place
+        super().__init__(
+            f"{place}: the environment variable {variable} is not set. "
+            f"Set it where the run is executed, or give a default: ${{{variable}:-value}}."
+        )
+
+
+class PluginError(PermanentError):
+    """A plugin cannot be found, loaded or used."""
+
+
+class SourceRejected(PermanentError):
+    """The source answered, and the answer was no."""
+
+
+class SchemaConflict(PermanentError):
+    """A column's type in the table cannot take what the source now sends."""
+
+    def __init__(self, table: str, column: str, existing: str, incoming: str) -> None:
+        self.table, self.column, self.existing, self.incoming = table, column, existing, incoming
+        super().__init__(
+            f"{table}: column {column!r} is {existing} in the table and {incoming} in the source, and Iceberg "
+            f"cannot turn the one into the other. Declare its type (`columns: {{{column}: {existing}}}`) so that "
+            f"values are cast, or land the source in a new table."
+        )
+
+
+class UnsupportedType(PermanentError):
+    """A source column that no Iceberg type can carry without loss."""
+
+    def __init__(self, column: str, met: str, instead: str) -> None:
+        self.column, self.met = column, met
+        super().__init__(f"Column {column!r} is of type {met}, which Iceberg cannot carry. {instead}")
+
+
+class ContractBroken(PermanentError):
+    """`schema_contract` is `freeze` and the source sends something new."""
+
+    def __init__(self, table: str, column: str, met: str) -> None:
+        self.table, self.column = table, column
+        super().__init__(
+            f"{table} is frozen and the source now sends {column!r} as {met}. "
+            f"Set schema_contract: evolve to accept it, or leave the column out in the source."
+        )
+
+
+class KeyViolation(PermanentError):
+    """Rows cannot be merged because their key is absent or null."""
+
+
+class OutsideWindow(PermanentError):
+    """Rows whose partition column lies outside the window being loaded."""

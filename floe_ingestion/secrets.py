@@ -1,0 +1,92 @@
+"""`${VARIABLE}` in configuration: expanded when a run needs it, and never shown again.
+
+Definitions keep the text with its variables. A run expands it here; every value that comes out joins the
+set that `redact` hides, so that it cannot reappear in an error, a log line or metadata.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from floe_ingestion.errors import MissingVariable
+
+_VARIABLE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+_URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^:/@\s]*:)(?P<password>[^@\s]+)(?=@)")
+_HIDDEN = "********"
+_SHORTEST_SECRET = 4  # hiding "1" or "db" wherever it occurs would make messages unreadable
+
+_secrets: set[str] = set()
+
+
+def expand(value: Any, place: str, environ: Mapping[str, str] | None = None) -> Any:
+    """`value` with `${NAME}`, `${NAME:-default}` and `$$` replaced, in texts at any depth.
+
+    `place` says where the value stands (file and YAML path), for `MissingVariable`.
+    """
+    environ = os.environ if environ is None else environ
+    if isinstance(value, str):
+        return _expand_text(value, place, environ)
+    if isinstance(value, Mapping):
+        return {key: expand(item, f"{place}.{key}", environ) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(expand(item, f"{place}[{index}]", environ) for index, item in enumerate(value))
+    return value
+
+
+def variables(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Each variable without a default in `value`, with the place that needs it."""
+    if isinstance(value, str):
+        for match in _VARIABLE.finditer(value):
+            if match["name"] and match["default"] is None:
+                yield match["name"], place
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from variables(item, f"{place}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from variables(item, f"{place}[{index}]")
+
+
+def hide(value: str) -> None:
+    """Let `redact` hide `value`, and its password where it is a URL with one."""
+    found = [value]
+    if "://" in value:
+        try:
+            password = urlsplit(value).password
+        except ValueError:
+            password = None
+        found += [password, unquote(password)] if password else []
+    _secrets.update(text for text in found if len(text) >= _SHORTEST_SECRET)
+
+
+def redact(text: str) -> str:
+    """`text` without any expanded value and without passwords in URLs."""
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, _HIDDEN)
+    return _URL_PASSWORD.sub(rf"\g<head>{_HIDDEN}", text)
+
+
+def leaks(text: str) -> bool:
+    """Whether `text` holds something that `redact` would hide."""
+    return redact(text) != text
+
+
+def _expand_text(text: str, place: str, environ: Mapping[str, str]) -> str:
+    def value_of(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return "$"
+        value = environ.get(match["name"], match["default"])
+        if value is None:
+            raise MissingVariable(match["name"], place)
+        if match["name"] in environ:
+            hide(value)
+        return value
+
+    expanded = _VARIABLE.sub(value_of, text)
+    if expanded != text and "://" in expanded:
+        hide(expanded)
+    return expanded

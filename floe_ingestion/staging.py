@@ -1,0 +1,148 @@
+"""What is staged between a source and a commit: files in a private folder, and what they stand for."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from floe_ingestion.spec import TableSpec
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
+    from pyiceberg.partitioning import PartitionSpec
+    from pyiceberg.schema import Schema
+
+
+ColumnKind = Literal["timestamptz", "timestamp", "date", "text", "integer"]
+"""What a partition column may hold; integers are seconds since 1970."""
+
+Bound = datetime | date | str | int
+
+
+@dataclass(frozen=True)
+class Window:
+    """The rows that a partitioned run is about: `start` <= column < `end`, or column in `values`."""
+
+    column: str
+    start: datetime | None = None
+    end: datetime | None = None
+    """Both with the time zone of the partitions; half open."""
+    values: tuple[str, ...] = ()
+    """The keys of static partitions; then there are no bounds."""
+
+    def bounds(self, kind: ColumnKind) -> tuple[Bound, Bound]:
+        """Start and end of a time window in the terms of a column of `kind`."""
+        assert self.start is not None
+        assert self.end is not None
+        return _bound(self.start, kind), _bound(self.end, kind)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Which run writes, so that a retried step finds what it landed and history can tell."""
+
+    run_id: str = ""
+    asset_key: str = ""
+    partition: str = ""
+    """Partition key, or `first...last` for a range; empty outside partitioned runs."""
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """What a run asks an ingestion plugin to stage."""
+
+    resources: tuple[str, ...] = ()
+    """Names of the resources to load; empty means all of the source."""
+    window: Window | None = None
+    provenance: Mapping[str, Provenance] = field(default_factory=dict[str, Provenance])
+    """By resource name; a resource that this very run has landed already is not extracted again."""
+    log: Callable[[str], None] = lambda message: None
+    """Takes one sentence at a time while a long load runs."""
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """One Parquet file in the working folder, in the table's final types and field ids."""
+
+    path: Path
+    rows: int
+    bytes: int
+    partition: tuple[Any, ...]
+    """Values of the partition spec's fields, in order; all rows of the file share them."""
+    metadata: FileMetaData = field(repr=False)
+
+
+@dataclass(frozen=True)
+class StagedTable:
+    """One load of one table, ready to be committed."""
+
+    table: TableSpec
+    files: tuple[StagedFile, ...] = ()
+    schema: Schema | None = None
+    """What the files hold, with Iceberg field ids; None when neither rows nor columns are known."""
+    partition_spec: PartitionSpec | None = None
+    key: tuple[str, ...] = ()
+    """Columns that identify a row, where the table is merged or replaced by key."""
+    window: Window | None = None
+    cursor_before: str | None = None
+    cursor: str | None = None
+    """dlt's state of the resource, encoded (`iceberg/cursor.py`), before and after this load."""
+    landed_before: bool = False
+    """This run had landed it already; nothing was extracted and nothing is to be written."""
+    discarded: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Rows that were read and left out, by reason."""
+    seconds: float = 0.0
+    """How long extraction and staging took."""
+    load_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def rows(self) -> int:
+        """Rows in the staged files."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the staged files on disk."""
+        return sum(file.bytes for file in self.files)
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What a commit made, read from its own snapshot."""
+
+    table: str
+    snapshot_id: int | None
+    """None when there was nothing to commit and no snapshot yet."""
+    load_id: str
+    rows_added: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    rows_total: int = 0
+    """Live rows of the whole table behind this commit."""
+    files_added: int = 0
+    bytes_added: int = 0
+    metadata_location: str = ""
+    columns_added: Sequence[str] = ()
+    columns_changed: Sequence[str] = ()
+    already_landed: bool = False
+    duplicates_dropped: int = 0
+
+
+
+
+def _bound(moment: datetime, kind: ColumnKind) -> Bound:
+    if kind == "timestamptz":
+        return moment.astimezone(timezone.utc)
+    if kind == "integer":
+        return int(moment.timestamp())
+    wall_clock = moment.replace(tzinfo=None)
+    if kind == "timestamp":
+        return wall_clock
+    if kind == "date":
+        return wall_clock.date()
+    # A date sorts before every time of that day, whatever separates the two.
+    return wall_clock.date().isoformat() if wall_clock.time() == time.min else wall_clock.isoformat()
