@@ -1,0 +1,244 @@
+"""One load, one table, one commit: schema, removal, files, cursor and provenance, all or nothing.
+
+A commit ends in one of four ways. It landed: `Landed` tells what its own snapshot holds. Somebody else was
+first: it is planned again on the table as it now is. It failed for good: the files that it placed are
+removed. Or it broke off and nobody knows: the load is looked up by its id, and if even that cannot be done
+its files stay, and the next attempt looks again before it writes.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationException,
+)
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
+from pyiceberg.table import Table, Transaction
+
+from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor
+from floe_ingestion.iceberg import cursor as cursors
+from floe_ingestion.iceberg import files as placing
+from floe_ingestion.iceberg import report
+from floe_ingestion.iceberg.merge import (
+    Removal,
+    removal_of_everything,
+    removal_of_keys,
+    removal_of_window,
+    without_duplicates,
+    without_known_keys,
+)
+from floe_ingestion.iceberg.schema import SchemaPlan
+from floe_ingestion.iceberg.snapshot import LoadSnapshot
+from floe_ingestion.iceberg.writer import WriteSettings, write_files
+from floe_ingestion.staging import Landed, Provenance, StagedFile, StagedTable
+
+logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 10
+_LONGEST_WAIT = 5.0
+
+NEW_TABLE_PROPERTIES: Mapping[str, str] = {
+    "format-version": "2",
+    "commit.retry.num-retries": "10",
+    "commit.retry.min-wait-ms": "100",
+    "commit.retry.max-wait-ms": "5000",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "100",
+    "write.parquet.compression-codec": "zstd",
+}
+
+
+def commit(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path) -> Landed:
+    """Land `staged` in one commit and tell what it made; `folder` takes files that have to be rewritten.
+
+    Raises `StaleCursor` where another run landed the same rows, `CommitConflict` where others kept winning,
+    and `OutcomeUnknown` where the catalog went away in the middle.
+    """
+    load = _Load(catalog, staged, provenance, folder)
+    for attempt in range(_ATTEMPTS):
+        table = load_table(catalog, staged.table.identifier)
+        if (landed := report.landed_before(table, staged, provenance)) is not None:
+            return landed
+        load.require_fresh_cursor(table)
+        try:
+            return load.attempt(table)
+        except (CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
+            logger.info("%s: planning again after attempt %s: %s", staged.table, attempt + 1, error)
+            time.sleep(min(0.1 * 2**attempt, _LONGEST_WAIT) * random.uniform(0.5, 1.0))
+    load.remove_placed(load_table(catalog, staged.table.identifier))
+    raise CommitConflict(str(staged.table), _ATTEMPTS)
+
+
+def load_table(catalog: Catalog, identifier: tuple[str, ...]) -> Table | None:
+    """The table, or None if there is none (or no such namespace)."""
+    try:
+        return catalog.load_table(identifier)
+    except NoSuchTableError:
+        return None
+
+
+class _Load:
+    """One load on its way in; keeps across attempts what has been placed already."""
+
+    def __init__(self, catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path) -> None:
+        self.catalog, self.staged, self.provenance, self.folder = catalog, staged, provenance, folder
+        self.duplicates = 0
+        self._placed: dict[Path, str] = {}
+        if staged.table.write_disposition == "merge" and staged.key:
+            files, self.duplicates = without_duplicates(staged, folder)
+            self.staged = _with_files(staged, files)
+
+    def require_fresh_cursor(self, table: Table | None) -> None:
+        """The rows continue from `cursor_before`; where the table has moved on, they may be in it already."""
+        if not self._cursor_holds(table):
+            self.remove_placed(table)
+            raise StaleCursor(str(self.staged.table))
+
+    def attempt(self, table: Table | None) -> Landed:
+        if table is None and self.staged.schema is None:
+            return Landed(str(self.staged.table), None, self.staged.load_id)  # no rows, no columns, no table
+        transaction = table.transaction() if table is not None else self._creation()
+        files = self._conforming(transaction)
+        removal, files = self._plan(table, files)
+        if table is not None and not self._changes_anything(transaction, files, removal):
+            return report.unchanged(table, self.staged)
+        snapshot_id = self._stage(transaction, files, removal)
+        self._send(transaction)
+        before = table.schema() if table is not None else None
+        return report.landed(transaction._table, snapshot_id, self.staged, removal, before, self.duplicates)
+
+    def remove_placed(self, table: Table | None) -> None:
+        """The load did not land: what it put into the warehouse goes again."""
+        if table is not None:
+            placing.remove(self._placed.values(), table.io)
+        self._placed.clear()
+
+    def _cursor_holds(self, table: Table | None) -> bool:
+        return self.staged.cursor is None or cursors.current(table) == self.staged.cursor_before
+
+    def _creation(self) -> Transaction:
+        assert self.staged.schema is not None
+        spec = self.staged.table
+        with suppress(NamespaceAlreadyExistsError):  # another first writer, between the look and the leap
+            self.catalog.create_namespace_if_not_exists(spec.namespace)
+        return self.catalog.create_table_transaction(
+            spec.identifier,
+            schema=self.staged.schema,
+            partition_spec=self.staged.partition_spec or UNPARTITIONED_PARTITION_SPEC,
+            properties={**NEW_TABLE_PROPERTIES, **spec.properties},
+        )
+
+    def _conforming(self, transaction: Transaction) -> tuple[StagedFile, ...]:
+        """Evolve the schema, and write files anew whose field ids mean other columns in the table as it now is."""
+        staged = self.staged
+        if staged.schema is None:
+            return staged.files
+        arrow = schema_to_pyarrow(staged.schema)
+        plan = SchemaPlan(staged.table.model_copy(update={"columns": {}}), transaction, staged.key)
+        plan.absorb(arrow)
+        metadata = transaction.table_metadata
+        if plan.arrow.equals(arrow, check_metadata=True) and _same_spec(metadata.spec(), staged.partition_spec):
+            return staged.files
+        if not staged.files:
+            return ()
+        logger.info("%s: the table changed while this load was staged; its files are written anew", staged.table)
+        return write_files(self.folder, plan, placing.read_back(staged.files), WriteSettings.of(metadata.properties))
+
+    def _plan(self, table: Table | None, files: tuple[StagedFile, ...]) -> tuple[Removal, tuple[StagedFile, ...]]:
+        staged = _with_files(self.staged, files)
+        disposition = staged.table.write_disposition
+        if table is None or table.current_snapshot() is None:
+            return Removal(), files
+        if disposition == "merge" and staged.table.merge_strategy == "insert-only":
+            return Removal(predicate=AlwaysTrue()), without_known_keys(table, staged, self.folder)
+        if disposition == "merge":
+            return removal_of_keys(table, staged, self.folder), files
+        if staged.window is not None:
+            return removal_of_window(table, staged, self.folder), files
+        if disposition == "replace":
+            return removal_of_everything(table), files
+        return Removal(), files
+
+    def _changes_anything(self, transaction: Transaction, files: Sequence[StagedFile], removal: Removal) -> bool:
+        moved = self.staged.cursor is not None and self.staged.cursor != self.staged.cursor_before
+        evolved = transaction.table_metadata.current_schema_id != transaction._table.metadata.current_schema_id
+        return bool(files) or bool(removal.files) or moved or evolved
+
+    def _stage(self, transaction: Transaction, files: Sequence[StagedFile], removal: Removal) -> int:
+        """Put everything into the transaction; the id of the snapshot that it will make."""
+        table = transaction._table
+        if self.staged.cursor is not None:
+            transaction.set_properties({cursors.CURSOR: self.staged.cursor})
+        added = [
+            placing.data_file(file, self._place(file, table), transaction.table_metadata)
+            for file in (*files, *removal.rewritten)
+        ]
+        snapshot = LoadSnapshot(
+            transaction,
+            self._summary(),
+            added,
+            removal.files,
+            removal.predicate,
+            still_valid=self._cursor_holds,
+        )
+        snapshot.commit()
+        return snapshot.snapshot_id
+
+    def _place(self, file: StagedFile, table: Table) -> str:
+        if file.path not in self._placed:
+            name = f"{self.staged.load_id}-{len(self._placed):05d}.parquet"
+            self._placed[file.path] = placing.place(file, table, name)
+        return self._placed[file.path]
+
+    def _summary(self) -> dict[str, str]:
+        found = {
+            report.LOAD_ID: self.staged.load_id,
+            report.RUN_ID: self.provenance.run_id,
+            report.PARTITION: self.provenance.partition,
+            report.ASSET: self.provenance.asset_key,
+            cursors.CURSOR: self.staged.cursor or "",
+        }
+        return {key: value for key, value in found.items() if value}
+
+    def _send(self, transaction: Transaction) -> None:
+        """Commit; where the outcome is unknown, find it out."""
+        try:
+            transaction.commit_transaction()
+        except (CommitFailedException, ValidationException, TableAlreadyExistsError):
+            raise
+        except Exception as error:
+            table = self._look_again(error)
+            snapshot = report.find_snapshot(table, Provenance(), self.staged.load_id)
+            if table is None or snapshot is None:
+                # It is not in the catalog, but a request may still be on its way: keep the files.
+                raise OutcomeUnknown(str(self.staged.table), self.staged.load_id, error) from error
+            transaction._table.metadata = table.metadata
+            transaction._table.metadata_location = table.metadata_location
+
+    def _look_again(self, cause: Exception) -> Table | None:
+        try:
+            return load_table(self.catalog, self.staged.table.identifier)
+        except Exception as error:
+            raise OutcomeUnknown(str(self.staged.table), self.staged.load_id, cause) from error
+
+
+def _same_spec(spec: PartitionSpec, staged: PartitionSpec | None) -> bool:
+    return staged is not None and spec.fields == staged.fields
+
+
+def _with_files(staged: StagedTable, files: tuple[StagedFile, ...]) -> StagedTable:
+    return staged if files is staged.files else replace(staged, files=files)

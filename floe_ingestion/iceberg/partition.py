@@ -1,0 +1,210 @@
+"""How a table is partitioned, and which rows a partitioned run replaces.
+
+The partition spec follows from the window, so that its files hold no other rows and replacing it is a
+change of metadata only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg import types as ice
+from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, In, LessThan
+from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import (
+    BucketTransform,
+    DayTransform,
+    HourTransform,
+    IdentityTransform,
+    MonthTransform,
+    Transform,
+    TruncateTransform,
+    YearTransform,
+)
+
+from floe_ingestion.errors import ConfigurationError
+from floe_ingestion.spec import TableSpec
+from floe_ingestion.staging import ColumnKind, Window
+
+_CALL = re.compile(r"(?P<name>[a-z]+)[(\[](?P<arguments>[^)\]]*)[)\]](?:\((?P<column>[^)]*)\))?\Z")
+_KINDS: tuple[tuple[tuple[type[ice.IcebergType], ...], ColumnKind], ...] = (
+    ((ice.TimestamptzType,), "timestamptz"),
+    ((ice.TimestampType,), "timestamp"),
+    ((ice.DateType,), "date"),
+    ((ice.StringType,), "text"),
+    ((ice.IntegerType, ice.LongType), "integer"),
+)
+_TIME_TRANSFORMS: dict[str, type[Transform[Any, Any]]] = {
+    "year": YearTransform,
+    "month": MonthTransform,
+    "day": DayTransform,
+    "hour": HourTransform,
+}
+
+
+def partition_spec(spec: TableSpec, schema: Schema) -> PartitionSpec:
+    """The Iceberg partition spec of a new table, from `partition_by`, else from `partitions`."""
+    terms = [_parsed(spec, text) for text in spec.partition_by] or _of_window(spec, schema)
+    fields: list[PartitionField] = []
+    for number, (column, transform) in enumerate(terms):
+        try:
+            source = schema.find_field(column)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{spec}: there is no column {column!r} to partition by. Its columns: {', '.join(schema.column_names)}."
+            ) from error
+        if not transform.can_transform(source.field_type):
+            raise ConfigurationError(
+                f"{spec}: {transform} cannot be taken of column {column!r}, which is {source.field_type}. "
+                f"Write a column of another type, or `partition_by: [{column}]`."
+            )
+        name = column if isinstance(transform, IdentityTransform) else f"{column}_{_suffix(transform)}"
+        fields.append(PartitionField(source.field_id, PARTITION_FIELD_ID_START + number, transform, name))
+    return PartitionSpec(*fields)
+
+
+def window_filter(window: Window, schema: Schema) -> BooleanExpression:
+    """The rows of `window` as an Iceberg row filter."""
+    type_ = schema.find_field(window.column).field_type
+    if window.values:
+        return In(window.column, [_literal(value, type_) for value in window.values])
+    start, end = (
+        bound.isoformat() if isinstance(bound, date) else bound for bound in window.bounds(_kind(window, type_))
+    )
+    return And(GreaterThanOrEqual(window.column, start), LessThan(window.column, end))
+
+
+def window_mask(window: Window, values: pa.Array, type_: ice.IcebergType) -> pa.Array:
+    """Which of `values` lie in `window`; null where the value is null."""
+    if window.values:
+        members = pa.array([_literal(value, type_) for value in window.values]).cast(values.type)
+        return pc.if_else(pc.is_null(values), pa.scalar(None, pa.bool_()), pc.is_in(values, value_set=members))
+    start, end = (pa.scalar(bound, values.type) for bound in window.bounds(_kind(window, type_)))
+    return pc.and_kleene(pc.greater_equal(values, start), pc.less(values, end))
+
+
+def split(
+    batch: pa.RecordBatch, spec: PartitionSpec, schema: Schema
+) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
+    """`batch` by partition: the values of the spec's fields, and the rows that share them."""
+    if spec.is_unpartitioned():
+        yield (), batch
+        return
+    values = [_partition_values(batch, field, schema) for field in spec.fields]
+    names = [str(index) for index in range(len(values))]
+    groups = pa.table(values, names=names).group_by(names, use_threads=False).aggregate([]).to_pylist()
+    if len(groups) == 1:
+        yield _record(groups[0], names, spec, schema), batch
+        return
+    for group in groups:
+        yield _record(group, names, spec, schema), batch.filter(_mask(values, [group[name] for name in names]))
+
+
+def _record(group: dict[str, Any], names: list[str], spec: PartitionSpec, schema: Schema) -> tuple[Any, ...]:
+    return tuple(
+        _partition_value(group[name], field.transform.result_type(schema.find_type(field.source_id)))
+        for name, field in zip(names, spec.fields, strict=True)
+    )
+
+
+def _mask(columns: list[pa.Array], values: list[Any]) -> pa.Array:
+    mask = None
+    for column, value in zip(columns, values, strict=True):
+        same = pc.is_null(column) if value is None else pc.equal(column, pa.scalar(value, column.type))
+        mask = same if mask is None else pc.and_(mask, same)
+    assert mask is not None
+    return pc.fill_null(mask, False)
+
+
+def _partition_values(batch: pa.RecordBatch, field: PartitionField, schema: Schema) -> pa.Array:
+    name = schema.find_column_name(field.source_id)
+    assert name is not None
+    column: pa.Array = batch.column(name.split(".")[0])
+    for part in name.split(".")[1:]:
+        column = pc.struct_field(column, part)
+    values = field.transform.pyarrow_transform(schema.find_type(field.source_id))(column)
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def _partition_value(value: Any, type_: ice.IcebergType) -> Any:
+    """A value as Iceberg's partition record holds it: dates in days, times in microseconds since the epoch."""
+    if value is None or isinstance(value, (int, float, str, bool, bytes)):
+        return value
+    if isinstance(type_, (ice.TimestampType, ice.TimestamptzType)):
+        moment = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+        return int((moment - datetime.fromtimestamp(0, timezone.utc)).total_seconds() * 1_000_000)
+    if isinstance(type_, ice.DateType):
+        return (value - datetime.fromtimestamp(0, timezone.utc).date()).days
+    return value
+
+
+def _of_window(spec: TableSpec, schema: Schema) -> list[tuple[str, Transform[Any, Any]]]:
+    partitions = spec.partitions
+    if partitions is None:
+        return []
+    try:
+        type_ = schema.find_field(partitions.column).field_type
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{spec}: rows have no column {partitions.column!r}, which says to which partition they belong. "
+            f"Write `partitions: {{column: …}}` with one of: {', '.join(schema.column_names)}."
+        ) from error
+    if partitions.type == "static":
+        return [(partitions.column, IdentityTransform())]
+    if not isinstance(type_, (ice.DateType, ice.TimestampType, ice.TimestamptzType)):
+        return []  # text and numbers: an identity partition would make a file of every moment
+    if partitions.type == "hourly" and isinstance(type_, ice.DateType):
+        raise ConfigurationError(f"{spec}: hourly partitions need a time, and {partitions.column!r} is a date.")
+    return [(partitions.column, _granularity(partitions.type, partitions.timezone, type_))]
+
+
+def _granularity(type_: str, zone: str, column: ice.IcebergType) -> Transform[Any, Any]:
+    # Iceberg's days are days of UTC; a window of another zone only lines up with hours.
+    if type_ == "hourly" or (isinstance(column, ice.TimestamptzType) and zone != "UTC"):
+        return HourTransform()
+    return MonthTransform() if type_ == "monthly" else DayTransform()
+
+
+def _parsed(spec: TableSpec, text: str) -> tuple[str, Transform[Any, Any]]:
+    match = _CALL.match(text.replace(" ", ""))
+    if match is None:
+        return text.strip(), IdentityTransform()
+    name, arguments = match["name"], match["arguments"].split(",")
+    if match["column"]:
+        arguments = [*arguments, match["column"]]
+    if name in _TIME_TRANSFORMS and len(arguments) == 1:
+        return arguments[0], _TIME_TRANSFORMS[name]()
+    if name in ("bucket", "truncate") and len(arguments) == 2:
+        number, column = (arguments[0], arguments[1]) if arguments[0].isdigit() else (arguments[1], arguments[0])
+        if number.isdigit() and int(number) > 0:
+            size = int(number)
+            return column, BucketTransform(num_buckets=size) if name == "bucket" else TruncateTransform(width=size)
+    raise ConfigurationError(
+        f"{spec}: partition_by {text!r} is not understood. Write a column, year(c), month(c), day(c), hour(c), "
+        f"bucket(16, c) or truncate(4, c)."
+    )
+
+
+def _suffix(transform: Transform[Any, Any]) -> str:
+    if isinstance(transform, BucketTransform):
+        return "bucket"
+    return "trunc" if isinstance(transform, TruncateTransform) else str(transform)
+
+
+def _kind(window: Window, type_: ice.IcebergType) -> ColumnKind:
+    for types, kind in _KINDS:
+        if isinstance(type_, types):
+            return kind
+    raise ConfigurationError(f"Column {window.column!r} is {type_}; partitions need a date, a time, text or an integer.")
+
+
+def _literal(value: str, type_: ice.IcebergType) -> Any:
+    if isinstance(type_, (ice.IntegerType, ice.LongType)):
+        return int(value)
+    return value

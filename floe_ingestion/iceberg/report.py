@@ -1,0 +1,110 @@
+"""What a commit did, read from the summary of its own snapshot, and how to find that snapshot again."""
+
+from __future__ import annotations
+
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+
+from floe_ingestion.iceberg.merge import Removal
+from floe_ingestion.staging import Landed, Provenance, StagedTable
+
+LOAD_ID = "floe.load-id"
+RUN_ID = "dagster-run-id"
+PARTITION = "dagster-partition-key"
+ASSET = "dagster-asset-key"
+
+
+def landed(
+    table: Table, snapshot_id: int, staged: StagedTable, removal: Removal, before: Schema | None, duplicates: int
+) -> Landed:
+    """What the snapshot that this load made holds; `before` is the schema that it met, None for a new table."""
+    snapshot = table.snapshot_by_id(snapshot_id)
+    assert snapshot is not None
+    return _described(table, snapshot, staged, removal, before, duplicates)
+
+
+def landed_before(table: Table | None, staged: StagedTable, provenance: Provenance) -> Landed | None:
+    """What this load, or this very run, partition and asset, has landed already; None if nothing."""
+    snapshot = find_snapshot(table, provenance, staged.load_id)
+    if table is None or snapshot is None:
+        return None
+    return _described(table, snapshot, staged, already=True)
+
+
+def find_snapshot(table: Table | None, provenance: Provenance, load_id: str | None = None) -> Snapshot | None:
+    """The snapshot that names this load, or this run with this partition and asset."""
+    for snapshot in table.snapshots() if table is not None else ():
+        summary = snapshot.summary.additional_properties if snapshot.summary else {}
+        if load_id is not None and summary.get(LOAD_ID) == load_id:
+            return snapshot
+        if provenance.run_id and summary.get(RUN_ID) == provenance.run_id:
+            same_partition = summary.get(PARTITION, "") == provenance.partition
+            if same_partition and summary.get(ASSET, "") == provenance.asset_key:
+                return snapshot
+    return None
+
+
+def live_rows(snapshot: Snapshot) -> int:
+    """Rows of the table at `snapshot`: `total-records` does not subtract what delete files remove."""
+    summary = snapshot.summary.additional_properties if snapshot.summary else {}
+    return int(summary.get("total-records", 0)) - int(summary.get("total-position-deletes", 0))
+
+
+def unchanged(table: Table, staged: StagedTable) -> Landed:
+    """For a load that brought nothing: the table as it is."""
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return Landed(str(staged.table), None, staged.load_id, metadata_location=table.metadata_location)
+    return Landed(
+        table=str(staged.table),
+        snapshot_id=snapshot.snapshot_id,
+        load_id=staged.load_id,
+        rows_total=live_rows(snapshot),
+        metadata_location=table.metadata_location,
+    )
+
+
+def _described(
+    table: Table,
+    snapshot: Snapshot,
+    staged: StagedTable,
+    removal: Removal | None = None,
+    before: Schema | None = None,
+    duplicates: int = 0,
+    already: bool = False,
+) -> Landed:
+    summary = snapshot.summary.additional_properties if snapshot.summary else {}
+    removal = removal or Removal()
+    merged = staged.table.write_disposition == "merge"
+    added = int(summary.get("added-records", 0)) - sum(file.rows for file in removal.rewritten)
+    return Landed(
+        table=str(staged.table),
+        snapshot_id=snapshot.snapshot_id,
+        load_id=summary.get(LOAD_ID, staged.load_id),
+        rows_added=added - removal.rows if merged else added,
+        rows_updated=removal.rows if merged else 0,
+        rows_deleted=0 if merged else removal.rows,
+        rows_total=live_rows(snapshot),
+        files_added=int(summary.get("added-data-files", 0)),
+        bytes_added=int(summary.get("added-files-size", 0)),
+        metadata_location=table.metadata_location,
+        columns_added=_new_columns(before, table.schema()) if before is not None else (),
+        columns_changed=_changed_columns(before, table.schema()) if before is not None else (),
+        already_landed=already,
+        duplicates_dropped=duplicates,
+    )
+
+
+def _new_columns(before: Schema, after: Schema) -> list[str]:
+    known = set(before.column_names)
+    return [name for name in after.column_names if name not in known]
+
+
+def _changed_columns(before: Schema, after: Schema) -> list[str]:
+    known = {field.name: field.field_type for field in before.fields}
+    return [
+        f"{field.name}: {known[field.name]} → {field.field_type}"
+        for field in after.fields
+        if field.name in known and known[field.name] != field.field_type
+    ]

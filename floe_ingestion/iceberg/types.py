@@ -1,0 +1,179 @@
+"""Which Arrow types Iceberg carries, how they widen, and how values are cast without loss."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg import types as ice
+
+from floe_ingestion.errors import UnsupportedType
+
+_LARGEST_DECIMAL = 38
+
+
+def carried(type_: pa.DataType, column: str) -> pa.DataType | None:
+    """The Arrow type in which Iceberg carries `type_`; None while nothing but nulls is known.
+
+    Raises `UnsupportedType` where no Iceberg type can hold the values.
+    """
+    types = pa.types
+    if types.is_null(type_):
+        return None
+    if types.is_dictionary(type_):
+        return carried(type_.value_type, column)
+    if isinstance(type_, pa.BaseExtensionType) and type_.extension_name != "arrow.uuid":
+        return carried(type_.storage_type, column)
+    if types.is_integer(type_):
+        return _carried_integer(type_)
+    if types.is_float16(type_):
+        return pa.float32()
+    if types.is_decimal(type_):
+        return _carried_decimal(type_, column)
+    if types.is_timestamp(type_):
+        return pa.timestamp("us", "UTC" if type_.tz else None)
+    if types.is_time(type_):
+        return pa.time64("us")
+    if types.is_date(type_):
+        return pa.date32()
+    if types.is_large_string(type_) or types.is_string_view(type_):
+        return pa.string()
+    if types.is_large_binary(type_) or types.is_binary_view(type_):
+        return pa.binary()
+    if types.is_duration(type_) or types.is_interval(type_):
+        raise UnsupportedType(column, str(type_), "Select it as a number of seconds or as text instead.")
+    if types.is_nested(type_):
+        return _carried_nested(type_, column)
+    return type_
+
+
+def widened(existing: ice.IcebergType, incoming: ice.IcebergType) -> ice.IcebergType | None:
+    """The type that holds both, reachable from `existing` by Iceberg's own promotions; None if there is none."""
+    if existing == incoming:
+        return existing
+    if isinstance(existing, ice.StructType) and isinstance(incoming, ice.StructType):
+        return _widened_struct(existing, incoming)
+    if isinstance(existing, ice.ListType) and isinstance(incoming, ice.ListType):
+        element = widened(existing.element_type, incoming.element_type)
+        return element and ice.ListType(incoming.element_id, element, incoming.element_required)
+    if isinstance(existing, ice.MapType) and isinstance(incoming, ice.MapType):
+        value = widened(existing.value_type, incoming.value_type)
+        same_key = existing.key_type == incoming.key_type
+        return ice.MapType(-1, incoming.key_type, -1, value, incoming.value_required) if value and same_key else None
+    return _widened_primitive(existing, incoming)
+
+
+def cast(values: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """`values` as `type_`; raises `pa.ArrowInvalid` where a value would change."""
+    if isinstance(values, pa.ChunkedArray):
+        return pa.chunked_array([cast(chunk, type_) for chunk in values.chunks], type=type_)
+    if values.type == type_:
+        return values
+    if pa.types.is_struct(type_) and pa.types.is_struct(values.type):
+        return _cast_struct(values, type_)
+    if _is_list(type_) and _is_list(values.type):
+        return _cast_list(values, type_)
+    if pa.types.is_decimal(type_) and pa.types.is_integer(values.type):
+        # Arrow asks for room for every possible integer; only the values that are there have to fit.
+        values = values.cast(pa.decimal128(_LARGEST_DECIMAL, type_.scale))
+    if isinstance(type_, pa.UuidType) and pa.types.is_string(values.type):
+        raise pa.ArrowInvalid("text cannot be cast to uuid")
+    return values.cast(type_)
+
+
+def _carried_integer(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_uint64(type_):
+        return pa.decimal128(20, 0)  # values above 2^63 do not fit a long
+    if type_.bit_width < 32 or pa.types.is_int32(type_):
+        return pa.int32()
+    return pa.int64()
+
+
+def _carried_decimal(type_: pa.DataType, column: str) -> pa.DataType:
+    if type_.precision > _LARGEST_DECIMAL:
+        raise UnsupportedType(column, str(type_), f"Declare it as text, or with at most {_LARGEST_DECIMAL} digits.")
+    return pa.decimal128(type_.precision, type_.scale)
+
+
+def _carried_nested(type_: pa.DataType, column: str) -> pa.DataType | None:
+    if pa.types.is_struct(type_):
+        fields = [(field, carried(field.type, f"{column}.{field.name}")) for field in type_]
+        known = [pa.field(field.name, inner) for field, inner in fields if inner is not None]
+        return pa.struct(known) if known else None
+    if pa.types.is_map(type_):
+        key, item = carried(type_.key_type, f"{column}.key"), carried(type_.item_type, f"{column}.value")
+        return pa.map_(key, item) if key is not None and item is not None else None
+    if _is_list(type_):
+        element = carried(type_.value_type, f"{column}.element")
+        return pa.list_(element) if element is not None else None
+    raise UnsupportedType(column, str(type_), "Select it as text instead.")
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    types = pa.types
+    return (
+        types.is_list(type_)
+        or types.is_large_list(type_)
+        or types.is_fixed_size_list(type_)
+        or types.is_list_view(type_)
+        or types.is_large_list_view(type_)
+    )
+
+
+def _widened_struct(existing: ice.StructType, incoming: ice.StructType) -> ice.IcebergType | None:
+    known = {field.name: field for field in existing.fields}
+    fields: list[ice.NestedField] = []
+    for field in incoming.fields:
+        met = known.get(field.name)
+        inner = widened(met.field_type, field.field_type) if met else field.field_type
+        if inner is None:
+            return None
+        fields.append(ice.NestedField(field.field_id, field.name, inner, required=bool(met and met.required)))
+    return ice.StructType(*fields)
+
+
+def _widened_primitive(existing: ice.IcebergType, incoming: ice.IcebergType) -> ice.IcebergType | None:
+    whole = (ice.IntegerType, ice.LongType)
+    if isinstance(existing, whole) and isinstance(incoming, whole):
+        return ice.LongType()
+    floating = (ice.FloatType, ice.DoubleType)
+    if isinstance(existing, floating) and isinstance(incoming, floating):
+        return ice.DoubleType()
+    if isinstance(existing, (*floating, ice.DecimalType)) and isinstance(incoming, whole):
+        return existing
+    if isinstance(existing, ice.DecimalType) and isinstance(incoming, ice.DecimalType):
+        return _widened_decimal(existing, incoming)
+    if isinstance(existing, (ice.TimestampType, ice.TimestamptzType)) and isinstance(incoming, ice.DateType):
+        return existing
+    if isinstance(existing, ice.BinaryType) and isinstance(incoming, ice.FixedType):
+        return existing
+    return None
+
+
+def _widened_decimal(existing: ice.DecimalType, incoming: ice.DecimalType) -> ice.DecimalType | None:
+    if incoming.scale > existing.scale:
+        return None  # Iceberg widens precision only; the scale of a column is for ever
+    digits = max(existing.precision - existing.scale, incoming.precision - incoming.scale)
+    if digits + existing.scale > _LARGEST_DECIMAL:
+        return None
+    return ice.DecimalType(digits + existing.scale, existing.scale)
+
+
+def _cast_struct(values: pa.Array, type_: pa.DataType) -> pa.Array:
+    known = {field.name for field in values.type}
+    children = [
+        cast(pc.struct_field(values, field.name), field.type)
+        if field.name in known
+        else pa.nulls(len(values), field.type)
+        for field in type_
+    ]
+    return pa.StructArray.from_arrays(children, fields=list(type_), mask=values.is_null())
+
+
+def _cast_list(values: pa.Array, type_: pa.DataType) -> pa.Array:
+    plain = pa.large_list(values.type.value_type)
+    lists = values if pa.types.is_large_list(values.type) else values.cast(plain)
+    elements = cast(lists.flatten(), type_.value_type)
+    lengths = pc.fill_null(pc.list_value_length(lists), 0)
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths).cast(pa.int64())])
+    made = pa.LargeListArray.from_arrays(offsets, elements, mask=lists.is_null())
+    return made.cast(type_) if made.type != type_ else made
