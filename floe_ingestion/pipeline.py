@@ -1,0 +1,252 @@
+"""From a source to staged files: dlt extracts in a private folder, and the last step of its pipe writes Parquet.
+
+Nothing is kept between runs. The cursor comes from the Iceberg table before, and goes back with the rows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+from floe_ingestion.classify import cause_of, classify
+from floe_ingestion.errors import PermanentError
+from floe_ingestion.iceberg import cursor as cursors
+from floe_ingestion.spec import TableSpec
+from floe_ingestion.staging import LoadRequest, Provenance, StagedTable
+
+if TYPE_CHECKING:
+    from dlt.extract.resource import DltResource
+    from pyiceberg.catalog import Catalog
+
+    from floe_ingestion.iceberg.writer import ParquetSink
+    from floe_ingestion.sources.base import Extraction
+
+_DEFAULT_KEY = "id"
+_SECONDS_BETWEEN_NEWS = 5.0
+
+
+class Connector(Protocol):
+    """What a pipeline needs of a source; `SourceConnector` is one."""
+
+    def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]: ...
+
+    def key_of(self, resource: DltResource) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class IngestionPipeline:
+    """A source and the tables that it lands in; touches nothing until it is run."""
+
+    name: str
+    tables: tuple[TableSpec, ...]
+    connect: Callable[[], Connector] = field(repr=False)
+    """Makes the connector for a run: expands variables, may raise `MissingVariable`."""
+    place: str = ""
+    """Where the source was written, for messages."""
+
+    def selected(self, resources: Sequence[str]) -> tuple[TableSpec, ...]:
+        """The tables of these resources, or of all for none; an empty pipeline is an error."""
+        tables = tuple(table for table in self.tables if not resources or table.resource in resources)
+        if not tables:
+            known = ", ".join(table.resource for table in self.tables) or "none"
+            raise PermanentError(
+                f"{self.name} has nothing to load: asked for {', '.join(resources) or 'everything'}, "
+                f"configured: {known}."
+            )
+        return tables
+
+
+def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, home: Path) -> Iterator[StagedTable]:
+    """Stage the requested tables one after the other.
+
+    The files of a table live in a folder below `home` until the next one is asked for: commit in between.
+    Raises errors of `floe_ingestion.errors` only.
+    """
+    tables = pipeline.selected(request.resources)
+    connector: Connector | None = None
+    for table in tables:
+        provenance = request.provenance.get(table.resource, Provenance())
+        with _errors_of(f"{pipeline.name}.{table.resource}"), private_folder(home) as folder:
+            landed = _landed(table, provenance, catalog)
+            if landed is None:
+                connector = connector or pipeline.connect()
+                landed = _stage_table(table, connector, request, catalog, folder)
+            yield landed
+
+
+@contextmanager
+def private_folder(home: Path) -> Iterator[Path]:
+    """A folder of this load alone, gone afterwards; on the warehouse's file system where that is local."""
+    home.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="load-", dir=home))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _landed(table: TableSpec, provenance: Provenance, catalog: Catalog) -> StagedTable | None:
+    """What this very run landed already: a retried step does not extract it again."""
+    from floe_ingestion.iceberg.commit import load_table
+    from floe_ingestion.iceberg.report import find_snapshot
+
+    existing = load_table(catalog, table.identifier) if provenance.run_id else None
+    if find_snapshot(existing, provenance) is None:
+        return None
+    return StagedTable(table, landed_before=True)
+
+
+def _stage_table(
+    spec: TableSpec, connector: Connector, request: LoadRequest, catalog: Catalog, folder: Path
+) -> StagedTable:
+    from floe_ingestion.iceberg.commit import NEW_TABLE_PROPERTIES, load_table
+    from floe_ingestion.iceberg.schema import SchemaPlan
+    from floe_ingestion.iceberg.writer import ParquetSink, WriteSettings
+    from floe_ingestion.sources.base import Extraction
+
+    began = time.monotonic()
+    table = load_table(catalog, spec.identifier)
+    plan = SchemaPlan(spec, table.transaction() if table is not None else None)
+    known = plan.arrow if table is not None else None
+    resource = connector.build([Extraction(spec, request.window, known)])[spec.resource]
+    plan.key = key_of(spec, connector, resource)
+    properties = dict(table.properties) if table is not None else {**NEW_TABLE_PROPERTIES, **spec.properties}
+    settings = WriteSettings.of(properties)
+    sink = ParquetSink(folder, plan, settings, request.window, _news(spec, request.log))
+    stateful = request.window is None
+    before = cursors.current(table) if stateful else None
+    try:
+        state = _extract(spec, resource, sink, known, before, folder)
+        files = sink.close()
+    except BaseException:
+        sink.abort()
+        raise
+    return StagedTable(
+        table=spec,
+        files=files,
+        schema=plan.schema,
+        partition_spec=plan.partition_spec,
+        key=plan.key,
+        window=request.window,
+        cursor_before=before,
+        cursor=cursors.encode(state) if stateful else None,
+        discarded=dict(sink.discarded),
+        seconds=time.monotonic() - began,
+    )
+
+
+def key_of(spec: TableSpec, connector: Connector, resource: DltResource) -> tuple[str, ...]:
+    """The columns that identify a row of a merged table: its own setting, the source's key, or `id`."""
+    if spec.write_disposition != "merge":
+        return ()
+    from floe_ingestion.naming import normalize_identifier
+
+    key = spec.primary_key or connector.key_of(resource) or (_DEFAULT_KEY,)
+    return tuple(normalize_identifier(name) for name in key)
+
+
+def _extract(
+    spec: TableSpec, resource: DltResource, sink: ParquetSink, known: Any, cursor: str | None, folder: Path
+) -> dict[str, Any]:
+    """Run dlt from `cursor`; Arrow goes to the sink at once, rows go through dlt's typing first.
+
+    Returns dlt's state of this source, which is the cursor to land with the rows.
+    """
+    # dlt reports its use to its makers unless told not to; a library must not decide that for its users.
+    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+    import dlt
+    from dlt.extract.source import DltSource
+
+    from floe_ingestion.sink import SinkStep
+
+    step = SinkStep(sink)
+    resource.add_step(step)
+    resource.max_table_nesting = 0
+    resource.apply_hints(table_name=spec.name, write_disposition="append")
+    source = DltSource(_schema(spec, known), spec.source, [resource])
+    pipeline = dlt.pipeline(
+        f"floe_{uuid4().hex}",
+        destination=dlt.destinations.filesystem(bucket_url=(folder / "unused").as_uri()),
+        dataset_name="bronze",
+        pipelines_dir=str(folder / "dlt"),
+    )
+    try:
+        if cursor is not None:
+            with pipeline.managed_state() as state:
+                state.setdefault("sources", {})[source.name] = cursors.decode(cursor)
+        pipeline.extract(source, loader_file_format="parquet")
+        if step.rows_passed:
+            pipeline.normalize()
+            _write_normalized(spec, pipeline, sink)
+        return dict(pipeline.state.get("sources", {}).get(source.name, {}))
+    finally:
+        with suppress(Exception):  # leaving a pipeline must not hide what went wrong in it
+            pipeline.deactivate()
+
+
+def _schema(spec: TableSpec, known: Any) -> Any:
+    """dlt's schema of the source; it knows the table's columns, so that rows are typed as they were before."""
+    from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
+    from dlt.common.schema import Schema
+    from dlt.common.schema.utils import new_table
+
+    schema = Schema(spec.source.lower())
+    if known is not None:
+        columns = py_arrow_to_table_schema_columns(known)
+        schema.update_table(new_table(spec.name, columns=list(columns.values())))
+    return schema
+
+
+def _write_normalized(spec: TableSpec, pipeline: Any, sink: ParquetSink) -> None:
+    import pyarrow.parquet as pq
+
+    for load_id in pipeline.list_normalized_load_packages():
+        for job in pipeline.get_load_package_info(load_id).jobs["new_jobs"]:
+            table = job.job_file_info.table_name
+            if table.startswith("_dlt"):
+                continue
+            if table != spec.name:
+                raise PermanentError(
+                    f"{spec}: resource {spec.resource!r} also sends rows to a table {table!r}. One resource lands "
+                    f"in one table: make that a resource of its own."
+                )
+            with pq.ParquetFile(job.file_path) as parquet:
+                for batch in parquet.iter_batches():
+                    sink.write(batch)
+
+
+def _news(spec: TableSpec, log: Callable[[str], None]) -> Callable[[int], None]:
+    """Says now and then how far a long load has come."""
+    rows, began = 0, time.monotonic()
+    last = began
+
+    def progress(more: int) -> None:
+        nonlocal rows, last
+        rows += more
+        now = time.monotonic()
+        if now - last >= _SECONDS_BETWEEN_NEWS:
+            last = now
+            log(f"{spec}: {rows:,} rows in {now - began:.0f} s so far")
+
+    return progress
+
+
+@contextmanager
+def _errors_of(place: str) -> Iterator[None]:
+    try:
+        yield
+    except GeneratorExit:
+        raise
+    except Exception as error:
+        found = classify(error, place)
+        if found is error:
+            raise
+        raise found from cause_of(error)

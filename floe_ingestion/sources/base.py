@@ -1,0 +1,106 @@
+"""What a source connector is: a strict model of its `config`, and `build()`, which makes the dlt resource.
+
+Connectors are found by the entry-point group `floe_ingestion.sources`, so that any package can add one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from floe_ingestion.spec import Columns, Contract, IncrementalSpec, Names, StrictModel, TableSpec, WriteDisposition
+from floe_ingestion.staging import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from dlt.extract.resource import DltResource
+
+
+class ResourceSpec(StrictModel):
+    """What every connector lets a resource say for itself; the rest of floe.yaml gives the defaults."""
+
+    name: str = Field(min_length=1)
+    table: str | None = None
+    """The table's name, where it should differ from the resource's."""
+    description: str | None = None
+    write_disposition: WriteDisposition | None = None
+    primary_key: Names = ()
+    schema_contract: Contract | None = None
+    columns: Columns = {}
+    incremental: IncrementalSpec | None = None
+
+
+def named(value: Any) -> Any:
+    """A plain text in a list of resources is the name of one."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """One table's part of a run, as a connector needs to know it."""
+
+    table: TableSpec
+    window: Window | None = None
+    """What a partitioned run is about. A connector may ask its source for just that; rows outside of it are
+    left out where they are staged, in the table's own types."""
+    known: pa.Schema | None = None
+    """The columns that the Iceberg table has already; None for a new one."""
+
+
+class SourceConnector(StrictModel, ABC):
+    """The `config` of one source type."""
+
+    kind: ClassVar[str]
+    """The name in floe.yaml's `type`."""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """Dagster's kinds (icons) beside `dlt` and `iceberg`."""
+    extra: ClassVar[str | None] = None
+    """The extra of this package that brings what the connector needs."""
+
+    @abstractmethod
+    def resource_specs(self) -> tuple[ResourceSpec, ...]:
+        """What the source offers, in the order of the file; touches nothing outside."""
+
+    @abstractmethod
+    def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
+        """The dlt resources of these tables, by resource name; called in a run, with variables expanded.
+
+        Raises `SourceRejected` or `SourceUnavailable`; may connect.
+        """
+
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Resource names that must be extracted together (a parent with its children); else one by one."""
+        return tuple((spec.name,) for spec in self.resource_specs())
+
+    def check_connection(self) -> str:
+        """One sentence on what answered; raises `SourceRejected` or `SourceUnavailable`."""
+        return "nothing to connect to"
+
+    def key_of(self, resource: DltResource) -> tuple[str, ...]:
+        """The key that the source itself knows, such as a database's primary key; may connect."""
+        return ()
+
+
+def incremental_of(extraction: Extraction) -> Any:
+    """The dlt incremental of one table; None without a cursor, and in a partitioned run.
+
+    The window of a partitioned run is kept where its rows are staged (`iceberg/writer.py`), by the types of
+    the table and without any state: a backfill never moves a cursor.
+    """
+    import dlt
+
+    spec = extraction.table.incremental
+    if spec is None or extraction.window is not None:
+        return None
+    return dlt.sources.incremental(
+        spec.cursor_path,
+        initial_value=spec.initial_value,
+        end_value=spec.end_value,
+        lag=spec.lag,
+        row_order=spec.row_order,
+        on_cursor_value_missing=spec.on_cursor_value_missing,
+    )

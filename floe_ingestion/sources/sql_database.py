@@ -1,0 +1,173 @@
+"""Tables of any database that SQLAlchemy speaks to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from floe_ingestion.errors import SourceRejected
+from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of, named
+from floe_ingestion.spec import Names
+from floe_ingestion.staging import ColumnKind, Window
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from dlt.extract.resource import DltResource
+
+_SQLITE_TIME = "%Y-%m-%d %H:%M:%f"
+
+
+class TableResource(ResourceSpec):
+    """One table or view."""
+
+    included_columns: Names = ()
+    """Only these columns; empty for all."""
+    where: str | None = None
+    """A condition in the database's own SQL, such as `deleted_at is null`."""
+
+
+class SqlDatabaseConnector(SourceConnector):
+    """`type: sql_database`."""
+
+    kind: ClassVar[str] = "sql_database"
+    kinds: ClassVar[tuple[str, ...]] = ("sql",)
+    extra: ClassVar[str | None] = "postgres"
+
+    connection_string: str = Field(min_length=1)
+    """A SQLAlchemy URL, usually `${VARIABLE}`."""
+    database_schema: str | None = Field(default=None, alias="schema")
+    """The database schema that the tables are in; the connection's default where absent."""
+    tables: tuple[Annotated[TableResource, BeforeValidator(named)], ...] = Field(min_length=1)
+    """Named, because definitions never connect."""
+    backend: Literal["pyarrow", "connectorx"] = "pyarrow"
+    """`connectorx` is faster for the databases that it knows, and needs the extra `sql`."""
+    chunk_size: int = Field(default=50_000, ge=1)
+    """Rows a batch."""
+
+    def resource_specs(self) -> tuple[ResourceSpec, ...]:
+        return self.tables
+
+    def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
+        return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
+
+    def key_of(self, resource: DltResource) -> tuple[str, ...]:
+        columns = resource.compute_table_schema().get("columns", {})
+        return tuple(name for name, column in columns.items() if column.get("primary_key"))
+
+    def check_connection(self) -> str:
+        import sqlalchemy as sa
+
+        engine = sa.create_engine(self.connection_string)
+        try:
+            inspector = sa.inspect(engine)
+            schema = self.database_schema
+            known = {*inspector.get_table_names(schema), *inspector.get_view_names(schema)}
+        finally:
+            engine.dispose()
+        if missing := [table.name for table in self.tables if table.name not in known]:
+            raise SourceRejected(
+                f"The database has no table {', '.join(missing)}. It has: {', '.join(sorted(known)) or 'none'}."
+            )
+        return f"{engine.dialect.name} answers, with all {len(self.tables)} tables"
+
+    def _resource(self, extraction: Extraction) -> DltResource:
+        from dlt.sources.sql_database import sql_table
+
+        table = next(table for table in self.tables if table.name == extraction.table.resource)
+        streaming = {"return_type": "arrow_stream", "batch_size": self.chunk_size}
+        return sql_table(
+            credentials=self.connection_string,
+            table=table.name,
+            schema=self.database_schema,
+            incremental=incremental_of(extraction),
+            chunk_size=self.chunk_size,
+            backend=self.backend,
+            backend_kwargs=streaming if self.backend == "connectorx" else None,
+            reflection_level="full_with_precision",
+            included_columns=list(table.included_columns) or None,
+            query_adapter_callback=_narrowed(table, extraction.window),
+        ).with_name(table.name)
+
+
+def _narrowed(resource: TableResource, window: Window | None) -> Any:
+    """What narrows dlt's query: the user's condition, and the window of a partitioned run."""
+
+    def narrow(query: Any, table: sa.Table, incremental: Any, engine: sa.Engine) -> Any:
+        import sqlalchemy as sa
+
+        if engine.dialect.name == "sqlite" and incremental is not None:
+            query = _sqlite_query(query, table, incremental)
+        if window is not None:
+            query = query.where(_window_condition(table, window, engine.dialect.name))
+        if resource.where:
+            query = query.where(sa.text(f"({resource.where})"))
+        return query
+
+    return narrow
+
+
+def _window_condition(table: sa.Table, window: Window, dialect: str) -> Any:
+    import sqlalchemy as sa
+
+    if window.column not in table.c:
+        raise SourceRejected(
+            f"Table {table.name!r} has no column {window.column!r} to partition by. "
+            f"Write `partitions: {{column: …}}` with one of: {', '.join(table.c.keys())}."
+        )
+    column = table.c[window.column]
+    if window.values:
+        return column.in_([int(value) if isinstance(column.type, sa.Integer) else value for value in window.values])
+    start, end = window.bounds(_kind(column))
+    if dialect == "sqlite" and isinstance(start, datetime) and isinstance(end, datetime):
+        return _sqlite_between(column, start, end)
+    return sa.and_(column >= start, column < end)
+
+
+def _kind(column: sa.Column[Any]) -> ColumnKind:
+    import sqlalchemy as sa
+
+    type_ = column.type
+    if isinstance(type_, sa.DateTime):
+        return "timestamptz" if type_.timezone else "timestamp"
+    for sql_type, kind in ((sa.Date, "date"), (sa.String, "text"), (sa.Integer, "integer")):
+        if isinstance(type_, sql_type):
+            return kind  # type: ignore[return-value]
+    raise SourceRejected(f"Column {column.name!r} is {type_}; partitions need a date, a time, text or an integer.")
+
+
+def _sqlite_query(query: Any, table: sa.Table, incremental: Any) -> Any:
+    """The query by cursor, in words that SQLite answers right.
+
+    SQLite keeps times as text, with or without fractions, and SQLAlchemy compares them as text: a row of
+    exactly midnight sorts before `00:00:00.000000` and would be lost. dlt filters what comes back exactly, so
+    that it is enough never to ask for too little.
+    """
+    import sqlalchemy as sa
+
+    last, end = incremental.get_current_range()
+    column = table.c[incremental.get_cursor_column_name()]
+    if last is None or incremental.last_value_func is not max or not isinstance(column.type, sa.DateTime):
+        return query
+    condition = _sqlite_between(column, last, end)
+    if incremental.on_cursor_value_missing == "include":
+        condition = sa.or_(condition, column.is_(None))
+    query = table.select().where(condition)
+    if incremental.row_order:
+        query = query.order_by(column.asc() if incremental.row_order == "asc" else column.desc())
+    return query
+
+
+def _sqlite_between(column: sa.Column[Any], start: datetime, end: datetime | None) -> Any:
+    import sqlalchemy as sa
+
+    moment = sa.func.strftime(_SQLITE_TIME, column)
+    inside = moment >= start.strftime("%Y-%m-%d %H:%M:%S.") + f"{start.microsecond // 1000:03d}"
+    if end is not None:
+        # strftime knows milliseconds: the next one is asked for, so that nothing before `end` is missed.
+        last = end + timedelta(milliseconds=1) if end.microsecond % 1000 else end
+        inside = sa.and_(inside, moment < last.strftime("%Y-%m-%d %H:%M:%S.") + f"{last.microsecond // 1000:03d}")
+    # What strftime cannot read is no reason to leave a row out: reading the value will say what is wrong with it.
+    return sa.or_(inside, sa.and_(moment.is_(None), column.is_not(None)))
