@@ -16,7 +16,17 @@ from floe_ingestion.errors import (
 from floe_ingestion.secrets import leaks, redact
 
 _TRY_LATER_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-_MISTAKES = (TypeError, AttributeError, KeyError, IndexError, ValueError, AssertionError, ImportError, NameError)
+_MISTAKES = (
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    ValueError,
+    AssertionError,
+    ImportError,
+    NameError,
+    RecursionError,
+)
 _REFUSED_WORDS = (
     "authentication failed",
     "password",

@@ -19,7 +19,8 @@ from uuid import uuid4
 from floe_ingestion.classify import cause_of, classify
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.spec import TableSpec
+from floe_ingestion.secrets import expand
+from floe_ingestion.spec import SourceSpec, TableSpec
 from floe_ingestion.staging import LoadRequest, Provenance, StagedTable
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Connector(Protocol):
 
     def key_of(self, resource: DltResource) -> tuple[str, ...]: ...
 
+    def check_connection(self) -> str: ...
+
 
 @dataclass(frozen=True)
 class IngestionPipeline:
@@ -49,8 +52,8 @@ class IngestionPipeline:
     tables: tuple[TableSpec, ...]
     connect: Callable[[], Connector] = field(repr=False)
     """Makes the connector for a run: expands variables, may raise `MissingVariable`."""
-    place: str = ""
-    """Where the source was written, for messages."""
+    source: SourceSpec | None = None
+    """The entry of floe.yaml behind it; None for a source written in Python."""
 
     def selected(self, resources: Sequence[str]) -> tuple[TableSpec, ...]:
         """The tables of these resources, or of all for none; an empty pipeline is an error."""
@@ -62,6 +65,18 @@ class IngestionPipeline:
                 f"configured: {known}."
             )
         return tables
+
+
+def pipeline_of(source: SourceSpec, folder: Path) -> IngestionPipeline:
+    """The pipeline of a source of floe.yaml; `folder` is where its relative paths start."""
+
+    def connect() -> Connector:
+        from floe_ingestion.sources.registry import connector_class
+
+        config = expand(dict(source.config), f"{source.place}.config")
+        return connector_class(source.type).model_validate(config).relative_to(folder)
+
+    return IngestionPipeline(source.name, source.tables, connect, source)
 
 
 def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, home: Path) -> Iterator[StagedTable]:

@@ -10,7 +10,7 @@ from dlt.extract.items_transform import ItemTransform
 from floe_ingestion.iceberg.writer import ParquetSink
 
 
-class SinkStep(ItemTransform):
+class SinkStep(ItemTransform[Any, Any]):
     """Stands behind dlt's incremental and limit steps, which have filtered by then."""
 
     placement_affinity: ClassVar[float] = 3

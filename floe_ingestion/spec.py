@@ -13,6 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import (
+    BOTH_PLACES,
+    NO_PLACE,
+    ColumnName,
     Count,
     Cron,
     CursorValue,
@@ -20,16 +23,16 @@ from floe_ingestion.formats import (
     Group,
     Moment,
     Number,
-    Owner,
+    Owners,
     Pool,
     SchemaName,
     SourceName,
     TableName,
     TablePart,
-    TagKey,
-    TagValue,
+    Tags,
     TimeZone,
     instant,
+    one_or_many,
 )
 
 WriteDisposition = Literal["append", "replace", "merge"]
@@ -44,10 +47,6 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _one_or_many(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 def _contract_word(value: Any) -> Any:
     return {"columns": value, "data_type": value} if isinstance(value, str) else value
 
@@ -57,7 +56,7 @@ def _column_word(value: Any) -> Any:
 
 
 Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(_one_or_many)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(one_or_many)]
 
 
 class ContractSpec(StrictModel):
@@ -82,7 +81,7 @@ class ColumnSpec(StrictModel):
     description: str | None = None
 
 
-Columns = Mapping[str, Annotated[ColumnSpec, BeforeValidator(_column_word)]]
+Columns = Mapping[ColumnName, Annotated[ColumnSpec, BeforeValidator(_column_word)]]
 
 
 class IncrementalSpec(StrictModel):
@@ -111,6 +110,9 @@ class PartitionsSpec(StrictModel):
     """Exclusive; open where absent."""
     timezone: TimeZone = "UTC"
     keys: Names = ()
+    start_param: str | None = None
+    """rest_api: the request parameter that takes the start of a window, as ISO text in UTC."""
+    end_param: str | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> PartitionsSpec:
@@ -168,9 +170,10 @@ class DestinationSpec(StrictModel):
 
     @model_validator(mode="after")
     def _one_place(self) -> DestinationSpec:
-        if (self.table is None) == (self.namespace is None):
-            met = "neither `table` nor" if self.table is None else "both `table` and"
-            raise ValueError(f"holds {met} `schema`. Write `table: bronze.orders` (one resource) or `schema: bronze` (many)")
+        if self.table is not None and self.namespace is not None:
+            raise ValueError(BOTH_PLACES)
+        if self.table is None and self.namespace is None:
+            raise ValueError(NO_PLACE)
         if self.table is not None and self.table_prefix:
             raise ValueError("`table_prefix` goes with `schema`; with `table`, write the whole name")
         return self
@@ -192,8 +195,8 @@ class SourceSpec(StrictModel):
     name: SourceName = Field(examples=["orders"])
     type: str = Field(examples=["rest_api"])
     description: str | None = None
-    owners: Annotated[tuple[Owner, ...], BeforeValidator(_one_or_many)] = ()
-    tags: Mapping[TagKey, TagValue] = {}
+    owners: Owners = ()
+    tags: Tags = {}
     group: Group | None = None
     enabled: Flag = True
     config: Mapping[str, Any] = {}
@@ -217,6 +220,10 @@ class SourceSpec(StrictModel):
     def tables(self) -> tuple[TableSpec, ...]:
         """What the source lands, one entry a resource."""
         return self._tables
+
+    def as_entry(self) -> dict[str, Any]:
+        """This source as an item of `sources`; `loading.source_from` reads it back."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
 
     def resolved(self, place: str, tables: tuple[TableSpec, ...]) -> SourceSpec:
         """This source, knowing where it was written and what it lands."""

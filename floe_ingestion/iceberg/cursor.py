@@ -1,4 +1,4 @@
-"""The cursor of a load: dlt's state of one resource, carried by the snapshot that holds its rows.
+"""The cursor of a load: dlt's state of one table's source, carried by the snapshot that holds its rows.
 
 It is written in the same commit, as a snapshot property and, because expiring snapshots may drop the summary
 that held it, as a table property too. So a table that is rolled back has its old cursor back.
@@ -17,7 +17,7 @@ CURSOR = "floe.cursor"
 
 
 def encode(state: Any) -> str | None:
-    """dlt's resource state as text for a snapshot summary; None for an empty state."""
+    """dlt's state as text for a snapshot summary; None for an empty state."""
     from dlt.common.json import json
 
     # Typed JSON keeps datetimes datetimes: plain JSON would make the next run fail on coercion.
@@ -46,4 +46,8 @@ def current(table: Table | None) -> str | None:
 def describe(text: str | None) -> dict[str, Any]:
     """The last value of each cursor path, for people; empty without a cursor."""
     state = decode(text) if text else {}
-    return {path: entry.get("last_value") for path, entry in state.get("incremental", {}).items()}
+    return {
+        path: entry.get("last_value")
+        for resource in state.get("resources", {}).values()
+        for path, entry in resource.get("incremental", {}).items()
+    }

@@ -201,7 +201,9 @@ def _kind(window: Window, type_: ice.IcebergType) -> ColumnKind:
     for types, kind in _KINDS:
         if isinstance(type_, types):
             return kind
-    raise ConfigurationError(f"Column {window.column!r} is {type_}; partitions need a date, a time, text or an integer.")
+    raise ConfigurationError(
+        f"Column {window.column!r} is {type_}; partitions need a date, a time, text or an integer."
+    )
 
 
 def _literal(value: str, type_: ice.IcebergType) -> Any:

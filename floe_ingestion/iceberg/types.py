@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg import types as ice
@@ -23,27 +25,13 @@ def carried(type_: pa.DataType, column: str) -> pa.DataType | None:
         return carried(type_.value_type, column)
     if isinstance(type_, pa.BaseExtensionType) and type_.extension_name != "arrow.uuid":
         return carried(type_.storage_type, column)
-    if types.is_integer(type_):
-        return _carried_integer(type_)
-    if types.is_float16(type_):
-        return pa.float32()
-    if types.is_decimal(type_):
-        return _carried_decimal(type_, column)
-    if types.is_timestamp(type_):
-        return pa.timestamp("us", "UTC" if type_.tz else None)
-    if types.is_time(type_):
-        return pa.time64("us")
-    if types.is_date(type_):
-        return pa.date32()
-    if types.is_large_string(type_) or types.is_string_view(type_):
-        return pa.string()
-    if types.is_large_binary(type_) or types.is_binary_view(type_):
-        return pa.binary()
     if types.is_duration(type_) or types.is_interval(type_):
         raise UnsupportedType(column, str(type_), "Select it as a number of seconds or as text instead.")
     if types.is_nested(type_):
         return _carried_nested(type_, column)
-    return type_
+    if types.is_decimal(type_):
+        return _carried_decimal(type_, column)
+    return next((carrier(type_) for is_such, carrier in _CARRIERS if is_such(type_)), type_)
 
 
 def widened(existing: ice.IcebergType, incoming: ice.IcebergType) -> ice.IcebergType | None:
@@ -80,12 +68,29 @@ def cast(values: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> pa.Array | p
     return values.cast(type_)
 
 
+def _carried_timestamp(type_: pa.DataType) -> pa.DataType:
+    return pa.timestamp("us", "UTC" if type_.tz else None)
+
+
 def _carried_integer(type_: pa.DataType) -> pa.DataType:
     if pa.types.is_uint64(type_):
         return pa.decimal128(20, 0)  # values above 2^63 do not fit a long
     if type_.bit_width < 32 or pa.types.is_int32(type_):
         return pa.int32()
     return pa.int64()
+
+
+_CARRIERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], pa.DataType]], ...] = (
+    (pa.types.is_integer, _carried_integer),
+    (pa.types.is_float16, lambda _: pa.float32()),
+    (pa.types.is_timestamp, _carried_timestamp),
+    (pa.types.is_time, lambda _: pa.time64("us")),
+    (pa.types.is_date, lambda _: pa.date32()),
+    (pa.types.is_large_string, lambda _: pa.string()),
+    (pa.types.is_string_view, lambda _: pa.string()),
+    (pa.types.is_large_binary, lambda _: pa.binary()),
+    (pa.types.is_binary_view, lambda _: pa.binary()),
+)
 
 
 def _carried_decimal(type_: pa.DataType, column: str) -> pa.DataType:
@@ -110,13 +115,14 @@ def _carried_nested(type_: pa.DataType, column: str) -> pa.DataType | None:
 
 def _is_list(type_: pa.DataType) -> bool:
     types = pa.types
-    return (
-        types.is_list(type_)
-        or types.is_large_list(type_)
-        or types.is_fixed_size_list(type_)
-        or types.is_list_view(type_)
-        or types.is_large_list_view(type_)
+    lists = (
+        types.is_list,
+        types.is_large_list,
+        types.is_fixed_size_list,
+        types.is_list_view,
+        types.is_large_list_view,
     )
+    return any(is_such(type_) for is_such in lists)
 
 
 def _widened_struct(existing: ice.StructType, incoming: ice.StructType) -> ice.IcebergType | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -71,6 +72,10 @@ class SourceConnector(StrictModel, ABC):
 
         Raises `SourceRejected` or `SourceUnavailable`; may connect.
         """
+
+    def relative_to(self, folder: Path) -> SourceConnector:
+        """This connector with its relative paths starting at `folder`, that of floe.yaml."""
+        return self
 
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """Resource names that must be extracted together (a parent with its children); else one by one."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from dlt.extract.resource import DltResource
 
+_RELATIVE_SQLITE = re.compile(r"(?P<head>sqlite(?:\+\w+)?:///)(?P<path>(?!/|:memory:)[^?]+)(?P<query>.*)\Z")
 _SQLITE_TIME = "%Y-%m-%d %H:%M:%f"
 
 
@@ -53,6 +56,14 @@ class SqlDatabaseConnector(SourceConnector):
     def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
         return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
 
+    def relative_to(self, folder: Path) -> SqlDatabaseConnector:
+        """A SQLite file with a relative path lies below `folder`."""
+        match = _RELATIVE_SQLITE.match(self.connection_string)
+        if match is None:
+            return self
+        url = f"{match['head']}{folder / match['path']}{match['query']}"
+        return self.model_copy(update={"connection_string": url})
+
     def key_of(self, resource: DltResource) -> tuple[str, ...]:
         columns = resource.compute_table_schema().get("columns", {})
         return tuple(name for name, column in columns.items() if column.get("primary_key"))
@@ -77,7 +88,7 @@ class SqlDatabaseConnector(SourceConnector):
         from dlt.sources.sql_database import sql_table
 
         table = next(table for table in self.tables if table.name == extraction.table.resource)
-        streaming = {"return_type": "arrow_stream", "batch_size": self.chunk_size}
+        streaming: dict[str, Any] = {"return_type": "arrow_stream", "batch_size": self.chunk_size}
         return sql_table(
             credentials=self.connection_string,
             table=table.name,

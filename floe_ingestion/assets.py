@@ -1,0 +1,264 @@
+"""Configured sources, and dlt sources written in Python, as Dagster assets: one a table."""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of an asset's function as they are.
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster_dlt import build_dlt_asset_specs
+
+from floe_ingestion.errors import ConfigurationError, PermanentError
+from floe_ingestion.partitions import partition_of, partitions_definition, window_of
+from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
+from floe_ingestion.plugins import IngestionPlugin, StagingPlugin
+from floe_ingestion.retries import dagster_failures, retry_policy
+from floe_ingestion.spec import (
+    ContractSpec,
+    IncrementalSpec,
+    PartitionsSpec,
+    RetrySpec,
+    SourceSpec,
+    TableSpec,
+    WriteDisposition,
+)
+from floe_ingestion.staging import LoadRequest, Provenance
+from floe_ingestion.translator import FloeDltTranslator, Presentation, source_key, table_key
+
+if TYPE_CHECKING:
+    from dlt.extract.resource import DltResource
+    from dlt.extract.source import DltSource
+
+    from floe_ingestion.sources.base import Extraction
+
+_DAGSTER_DLT_METADATA = frozenset({"dagster_dlt/source", "dagster_dlt/pipeline", "dagster_dlt/translator"})
+
+
+def source_assets(source: SourceSpec, folder: Path) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets of one source of floe.yaml, and the external assets that they are read from.
+
+    `folder` is where the source's relative paths start. Touches nothing outside.
+    """
+    from floe_ingestion.sources.registry import connector_class
+
+    shown = Presentation(
+        group=source.group,
+        description=source.description,
+        owners=source.owners,
+        tags=source.tags,
+        kinds=connector_class(source.type).kinds,
+    )
+    pool = source.pool or f"source_{source.name}"
+    retry = source.retry or RetrySpec()
+    landed = _assets(pipeline_of(source, folder), source.partitions, retry, shown, pool)
+    return [landed, *external_assets(source.tables, shown)]
+
+
+def external_assets(tables: Sequence[TableSpec], shown: Presentation) -> list[dg.AssetSpec]:
+    """What the tables are read from, so that the lineage shows it."""
+    return [
+        dg.AssetSpec(
+            key=source_key(table),
+            group_name=shown.group or table.source,
+            description=f"{table.resource}, as {table.source} has it; observed by loading {table}.",
+            kinds=set(shown.kinds) or None,
+        )
+        for table in tables
+    ]
+
+
+def dlt_asset(
+    *,
+    table: str,
+    write_disposition: WriteDisposition = "append",
+    primary_key: str | Sequence[str] = (),
+    incremental: IncrementalSpec | None = None,
+    partitions: PartitionsSpec | None = None,
+    schema_contract: ContractSpec | str = "evolve",
+    columns: Mapping[str, str] | None = None,
+    partition_by: Sequence[str] = (),
+    retry: RetrySpec | None = None,
+    group: str | None = None,
+    description: str | None = None,
+    owners: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
+    kinds: Sequence[str] = (),
+    pool: str | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """An asset from a function that gives a dlt resource, or yields rows or Arrow tables.
+
+    The function is called in a run only. If it has a parameter `window`, it is given the `Window` of a
+    partitioned run (None otherwise), to ask its source for just that; rows outside are left out in any case.
+    `table` is `<schema>.<table>`; the rest is what floe.yaml calls the same. Its cursor, if the resource has
+    a `dlt.sources.incremental`, is committed with the rows.
+    """
+
+    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        name = getattr(function, "__name__", "source")
+        namespace, _, table_name = table.rpartition(".")
+        if not namespace:
+            raise ConfigurationError(f"dlt_asset({table!r}) names no schema. Write table='bronze.{table}'.")
+        spec = TableSpec.model_validate(
+            {
+                "source": name,
+                "source_type": "python",
+                "resource": name,
+                "namespace": tuple(namespace.split(".")),
+                "name": table_name,
+                "write_disposition": write_disposition,
+                "primary_key": (primary_key,) if isinstance(primary_key, str) else tuple(primary_key),
+                "schema_contract": _contract(schema_contract),
+                "columns": {column: {"type": type_} for column, type_ in (columns or {}).items()},
+                "partition_by": tuple(partition_by),
+                "incremental": incremental,
+                "partitions": partitions,
+                "description": description or inspect.getdoc(function),
+            }
+        )
+        shown = Presentation(group, None, tuple(owners), tags or {}, tuple(kinds))
+        pipeline = IngestionPipeline(name, (spec,), lambda: _FunctionConnector(function))
+        return _assets(pipeline, partitions, retry or RetrySpec(), shown, pool or f"source_{name}")
+
+    return decorate
+
+
+class _FunctionConnector:
+    """A Python function as a source."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def build(self, extractions: "Sequence[Extraction]") -> "Mapping[str, DltResource]":
+        """Call the function for its one table."""
+        import dlt
+        from dlt.extract.resource import DltResource
+        from dlt.extract.source import DltSource
+
+        from floe_ingestion.sources.base import incremental_of
+
+        (extraction,) = extractions
+        wants_window = "window" in inspect.signature(self.function).parameters
+        made = self.function(window=extraction.window) if wants_window else self.function()
+        name = extraction.table.resource
+        if isinstance(made, DltSource):
+            made = _only_resource(made, name)
+        resource = made if isinstance(made, DltResource) else dlt.resource(made, name=name)
+        incremental = incremental_of(extraction)
+        if incremental is not None:
+            resource.apply_hints(incremental=incremental)
+        return {name: resource}
+
+    def check_connection(self) -> str:
+        """Nothing is known of what a function reads."""
+        return "a Python function; not called"
+
+    def key_of(self, resource: "DltResource") -> tuple[str, ...]:
+        """The primary key that the resource declares."""
+        columns = resource.compute_table_schema().get("columns", {})
+        return tuple(name for name, column in columns.items() if column.get("primary_key"))
+
+
+def _assets(
+    pipeline: IngestionPipeline,
+    partitions: PartitionsSpec | None,
+    retry: RetrySpec,
+    shown: Presentation,
+    pool: str,
+) -> dg.AssetsDefinition:
+    by_key = {table_key(table): table for table in pipeline.tables}
+
+    @dg.multi_asset(
+        name=pipeline.name,
+        specs=_specs(pipeline, shown),
+        can_subset=True,
+        partitions_def=partitions_definition(partitions) if partitions is not None else None,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions is not None else None,
+        retry_policy=retry_policy(retry),
+        pool=pool,
+    )
+    def ingest(
+        context: dg.AssetExecutionContext, ingestion: dg.ResourceParam[IngestionPlugin]
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        tables = [by_key[key] for key in by_key if key in context.selected_asset_keys]
+        with dagster_failures(pipeline.name, retry):
+            if isinstance(ingestion, StagingPlugin):
+                yield from _land(context, ingestion, pipeline, tables)
+            else:
+                yield from _report(ingestion, pipeline, tables)
+
+    return ingest
+
+
+def _land(
+    context: dg.AssetExecutionContext, ingestion: StagingPlugin, pipeline: IngestionPipeline, tables: list[TableSpec]
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Stage table by table; the IO manager commits each before the next is staged."""
+    partition = partition_of(context)
+    request = LoadRequest(
+        resources=tuple(table.resource for table in tables),
+        window=window_of(context, tables[0].partitions),
+        provenance={
+            table.resource: Provenance(context.run_id, table_key(table).to_user_string(), partition) for table in tables
+        },
+        log=context.log.info,
+    )
+    for staged in ingestion.stage(pipeline, request):
+        yield dg.MaterializeResult(asset_key=table_key(staged.table), value=staged)
+
+
+def _report(
+    ingestion: IngestionPlugin, pipeline: IngestionPipeline, tables: list[TableSpec]
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """A plugin that writes by itself: run it, and show what it says of its run."""
+    source = pipeline.source
+    if source is None:
+        raise PermanentError(
+            f"{pipeline.name} is a Python function, and the ingestion plugin {ingestion.name!r} does not stage rows. "
+            f"Use the plugin dlt for it."
+        )
+    destination = source.destination.table or source.destination.namespace or ""
+    result = ingestion.run_pipeline(ingestion.create_pipeline(source.type, destination, source.as_entry()))
+    for table in tables:
+        yield dg.MaterializeResult(asset_key=table_key(table), metadata=result)
+
+
+def _specs(pipeline: IngestionPipeline, shown: Presentation) -> list[dg.AssetSpec]:
+    translator = FloeDltTranslator(tables={table.resource: table for table in pipeline.tables}, presentation=shown)
+    specs = build_dlt_asset_specs(
+        dlt_source=_outline(pipeline),
+        dlt_pipeline=None,  # type: ignore[arg-type]  # a dlt pipeline makes folders as soon as it exists
+        dagster_dlt_translator=translator,
+    )
+    # Objects that only DagsterDltResource.run reads, which is never used here.
+    return [
+        spec.replace_attributes(metadata={k: v for k, v in spec.metadata.items() if k not in _DAGSTER_DLT_METADATA})
+        for spec in specs
+    ]
+
+
+def _outline(pipeline: IngestionPipeline) -> "DltSource":
+    """A dlt source with the names of the real one and nothing behind them: definitions touch nothing."""
+    import dlt
+    from dlt.common.schema import Schema
+    from dlt.extract.source import DltSource
+
+    resources = [dlt.resource([], name=table.resource) for table in pipeline.tables]
+    return DltSource(Schema(pipeline.name.lower()), pipeline.name, resources)
+
+
+def _only_resource(source: "DltSource", name: str) -> "DltResource":
+    resources = list(source.selected_resources.values())
+    if len(resources) == 1:
+        return resources[0]
+    if name in source.resources:
+        return source.resources[name]
+    raise PermanentError(
+        f"{name} returned a dlt source with {len(resources)} resources ({', '.join(source.resources)}). One asset "
+        f"lands one table: return `source.resources[…]`, in one decorated function each."
+    )
+
+
+def _contract(value: ContractSpec | str) -> Any:
+    return value if isinstance(value, ContractSpec) else {"columns": value, "data_type": value}

@@ -1,0 +1,219 @@
+"""`floe-ingestion`: check a floe.yaml, run its assets, look at what landed.
+
+Exit codes: 0 success, 1 failure, 2 wrong usage or wrong configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from floe_ingestion.errors import ConfigurationError, IngestionError
+from floe_ingestion.version import __version__
+
+if TYPE_CHECKING:
+    from floe_ingestion.pipeline import IngestionPipeline
+    from floe_ingestion.spec import Spec
+
+FAILURE, USAGE = 1, 2
+
+
+def _spec_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--spec",
+        "spec_path",
+        envvar="FLOE_SPEC",
+        default="floe.yaml",
+        show_default=True,
+        show_envvar=True,
+        help="The floe.yaml to read.",
+    )(function)
+
+
+def _command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors as one readable message and an exit code."""
+
+    @click.option("--debug", is_flag=True, help="Show tracebacks.")
+    @wraps(function)
+    def run(debug: bool, *args: Any, **kwargs: Any) -> None:
+        with _readable_errors(debug):
+            function(*args, **kwargs)
+
+    return run
+
+
+@contextmanager
+def _readable_errors(debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except IngestionError as error:
+        if debug:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(USAGE if isinstance(error, ConfigurationError) else FAILURE)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="floe-ingestion")
+def main() -> None:
+    """Databases, APIs and files into Apache Iceberg tables."""
+
+
+@main.command()
+@_spec_option
+@click.option("--connect", is_flag=True, help="Also connect to the catalog and to every source.")
+@_command
+def validate(spec_path: str, connect: bool) -> None:
+    """Check a floe.yaml; with --connect, also that everything answers."""
+    from floe_ingestion.loading import load_spec
+    from floe_ingestion.secrets import variables
+
+    spec = load_spec(spec_path)
+    tables = sum(len(source.tables) for source in spec.sources)
+    click.echo(f"{spec.path} is right: {len(spec.sources)} sources, {tables} tables.")
+    for source in spec.sources:
+        for name, place in variables(source.config, f"{source.place}.config"):
+            if name not in os.environ:
+                click.echo(f"  not set here, needed by a run: {name} ({place})")
+    if connect and not _connect(spec):
+        sys.exit(FAILURE)
+
+
+@main.command()
+@_spec_option
+@_command
+def sources(spec_path: str) -> None:
+    """List the sources of a floe.yaml and the tables that they land in."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from floe_ingestion.loading import load_spec
+
+    shown = Table("source", "type", "resource", "table", "how", "partitions", "cursor")
+    for source in load_spec(spec_path).sources:
+        for table in source.tables:
+            shown.add_row(
+                source.name if source.enabled else f"{source.name} (disabled)",
+                source.type,
+                table.resource,
+                str(table),
+                table.write_disposition,
+                table.partitions.type if table.partitions else "",
+                table.incremental.cursor_path if table.incremental else "",
+            )
+    Console(width=_width()).print(shown)
+
+
+@main.command()
+@click.argument("names", metavar="[SOURCE]...", nargs=-1)
+@_spec_option
+@click.option("--partition", metavar="KEY", help="The partition to load.")
+@click.option("--partitions", "span", metavar="FROM..TO", help="A range of partitions, both included, as one load.")
+@click.option("--json", "as_json", is_flag=True, help="Print what landed as JSON.")
+@_command
+def run(names: tuple[str, ...], spec_path: str, partition: str | None, span: str | None, as_json: bool) -> None:
+    """Materialise sources, all by default, in this process: the same assets that Dagster shows.
+
+    The run is recorded in the Dagster instance of DAGSTER_HOME, where that is set.
+    """
+    from floe_ingestion.running import parse_span, run_sources
+
+    if partition and span:
+        raise click.UsageError("Write --partition or --partitions, not both.")
+    results = run_sources(spec_path, names, parse_span(partition, span), quiet=as_json)
+    if as_json:
+        click.echo(json.dumps([result.as_dict() for result in results], indent=2, default=str))
+    else:
+        for result in results:
+            for line in result.lines():
+                click.echo(line)
+    if any(not result.success for result in results):
+        sys.exit(FAILURE)
+
+
+@main.command()
+@click.argument("table")
+@_spec_option
+@click.option("--json", "as_json", is_flag=True, help="Print the snapshots as JSON.")
+@_command
+def history(table: str, spec_path: str, as_json: bool) -> None:
+    """Show the snapshots of TABLE (<schema>.<table>), newest first."""
+    from floe_ingestion.definitions import lake_of
+    from floe_ingestion.iceberg.commit import load_table
+    from floe_ingestion.iceberg.history import snapshots
+    from floe_ingestion.loading import load_spec
+
+    found = load_table(lake_of(load_spec(spec_path)).connect(), tuple(table.split(".")))
+    if found is None:
+        raise IngestionError(f"There is no table {table}. `floe-ingestion sources` lists the tables; run its source.")
+    rows = snapshots(found)
+    if as_json:
+        click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
+        return
+    _print_history(table, [row.as_dict() for row in rows])
+
+
+def _print_history(title: str, rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(
+        "committed", "snapshot", "operation", "partition", "added", "deleted", "rows", "cursor", "run", title=title
+    )
+    for row in rows:
+        shown.add_row(
+            row["committed_at"][:19],
+            str(row["snapshot_id"]),
+            row["operation"],
+            row["partition"],
+            f"{row['rows_added']:,}",
+            f"{row['rows_deleted']:,}",
+            f"{row['rows_total']:,}",
+            ", ".join(f"{path}={value}" for path, value in row["cursor"].items()),
+            row["run_id"][:8],
+        )
+    Console(width=_width()).print(shown)
+
+
+def _connect(spec: Spec) -> bool:
+    """Connect to everything; one line each; whether all answered."""
+    from pathlib import Path
+
+    from floe_ingestion.classify import classify
+    from floe_ingestion.definitions import lake_of
+    from floe_ingestion.pipeline import pipeline_of
+
+    def catalog() -> str:
+        schemas = lake_of(spec).connect().list_namespaces()
+        return f"the {spec.plugins.catalog.type} catalog answers, with {len(schemas)} schemas"
+
+    folder = Path(spec.path).resolve().parent
+    checks: list[tuple[str, Callable[[], str]]] = [("catalog", catalog)]
+    for source in spec.sources:
+        checks.append((source.name, partial(_check_source, pipeline_of(source, folder))))
+    well = True
+    for name, check in checks:
+        try:
+            click.echo(f"  {name}: {check()}")
+        except ConfigurationError:
+            raise
+        except Exception as error:  # whatever a driver raises becomes one readable line
+            click.echo(f"  {name}: {classify(error, name)}", err=True)
+            well = False
+    return well
+
+
+def _check_source(pipeline: IngestionPipeline) -> str:
+    return pipeline.connect().check_connection()
+
+
+def _width() -> int | None:
+    """Wide enough that no name is cut where the output is not a terminal."""
+    return None if sys.stdout.isatty() else 200

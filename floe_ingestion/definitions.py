@@ -1,0 +1,87 @@
+"""The code location: reads floe.yaml and assembles what Dagster loads. The only module with effects.
+
+The file is the one that the environment variable FLOE_SPEC names, else `floe.yaml` in the current folder.
+Loading it touches nothing: no network, no database, no secret.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from floe_ingestion.assets import source_assets
+from floe_ingestion.io_manager import IcebergIOManager
+from floe_ingestion.lake import DEFAULT_HOME
+from floe_ingestion.loading import load_spec
+from floe_ingestion.plugins import PluginRegistry, PluginType
+from floe_ingestion.resources import DltIngestionResource, IcebergLakeResource
+from floe_ingestion.schedules import source_job, source_schedule
+from floe_ingestion.spec import PluginChoice, Spec
+from floe_ingestion.translator import IO_MANAGER_KEY
+
+SPEC_VARIABLE = "FLOE_SPEC"
+HOME_VARIABLE = "FLOE_HOME"
+DEFAULT_SPEC = "floe.yaml"
+
+
+def build_definitions(
+    spec: str | os.PathLike[str] | Spec, home: str | os.PathLike[str] | None = None
+) -> dg.Definitions:
+    """Everything that a floe.yaml describes, for a code location of its own or merged into another.
+
+    `home` is where the embedded catalog, the warehouse and staged files live; by default the environment
+    variable FLOE_HOME, else `.floe` beside the file. Raises `ConfigurationError` with all mistakes of the file.
+    """
+    spec = spec if isinstance(spec, Spec) else load_spec(spec)
+    folder = Path(spec.path).resolve().parent
+    lake = lake_of(spec, home)
+    enabled = [source for source in spec.sources if source.enabled]
+    jobs = {source.name: source_job(source) for source in enabled}
+    schedules = [source_schedule(source, jobs[source.name]) for source in enabled]
+    return dg.Definitions(
+        assets=[asset for source in enabled for asset in source_assets(source, folder)],
+        jobs=list(jobs.values()),
+        schedules=[schedule for schedule in schedules if schedule is not None],
+        resources={
+            "ingestion": _ingestion(spec.plugins.ingestion, lake, folder),
+            IO_MANAGER_KEY: IcebergIOManager(lake=lake),
+        },
+    )
+
+
+def lake_of(spec: Spec, home: str | os.PathLike[str] | None = None) -> IcebergLakeResource:
+    """The catalog and storage that `plugins` names."""
+    folder = Path(spec.path).resolve().parent
+    home = Path(home or os.environ.get(HOME_VARIABLE) or folder / DEFAULT_HOME).absolute()
+    return IcebergLakeResource(
+        catalog=spec.plugins.catalog.type,
+        catalog_config=dict(spec.plugins.catalog.config),
+        storage=spec.plugins.storage.type,
+        storage_config=dict(spec.plugins.storage.config),
+        home=str(home),
+        place=f"{spec.path}: plugins",
+    )
+
+
+def _ingestion(choice: PluginChoice, lake: IcebergLakeResource, folder: Path) -> Any:
+    if choice.type == "dlt":
+        return DltIngestionResource(lake=lake, base_folder=str(folder))
+
+    @dg.resource(description=f"the ingestion plugin {choice.type}")
+    def ingestion(_: dg.InitResourceContext) -> Any:
+        from floe_ingestion.secrets import expand
+
+        plugin = PluginRegistry().get(PluginType.INGESTION, choice.type)
+        plugin.configure(expand(dict(choice.config), "plugins.ingestion.config"))
+        return plugin
+
+    return ingestion
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dagster dev` loads."""
+    return build_definitions(os.environ.get(SPEC_VARIABLE) or DEFAULT_SPEC)

@@ -1,0 +1,48 @@
+"""Where tables live: a catalog and a storage plugin, with their configuration, connected when a run asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from floe_ingestion.classify import cause_of, classify
+from floe_ingestion.plugins import CatalogPlugin, PluginRegistry, PluginType, StoragePlugin
+from floe_ingestion.secrets import expand
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+DEFAULT_HOME = ".floe"
+"""Folder of the embedded catalog, the local warehouse and staged files."""
+
+
+def connect(
+    catalog: str,
+    catalog_config: Mapping[str, Any],
+    storage: str,
+    storage_config: Mapping[str, Any],
+    home: Path,
+    place: str = "plugins",
+) -> Catalog:
+    """The pyiceberg catalog that these plugins make; variables are expanded here.
+
+    Raises `MissingVariable`, `PluginError`, `CatalogUnavailable` or `PermanentError`.
+    """
+    registry = PluginRegistry()
+    catalog_plugin = registry.get(PluginType.CATALOG, catalog)
+    storage_plugin = registry.get(PluginType.STORAGE, storage)
+    assert isinstance(catalog_plugin, CatalogPlugin)
+    assert isinstance(storage_plugin, StoragePlugin)
+    where = {"home": str(home)}
+    stored = where | expand(dict(storage_config), f"{place}.storage.config")
+    config = {
+        **where,
+        "warehouse": storage_plugin.warehouse(stored),
+        **storage_plugin.file_io_properties(stored),
+        **expand(dict(catalog_config), f"{place}.catalog.config"),
+    }
+    try:
+        return catalog_plugin.connect(config)
+    except Exception as error:
+        raise classify(error, f"the {catalog} catalog") from cause_of(error)

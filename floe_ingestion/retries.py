@@ -1,0 +1,50 @@
+"""Which failures Dagster tries again, and how its run page tells about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from floe_ingestion.classify import cause_of, classify
+from floe_ingestion.errors import PermanentError, SourceUnavailable
+from floe_ingestion.spec import RetrySpec
+
+_BACKOFF = {"exponential": dg.Backoff.EXPONENTIAL, "linear": dg.Backoff.LINEAR, "none": None}
+
+
+def retry_policy(spec: RetrySpec) -> dg.RetryPolicy | None:
+    """Dagster's policy; None for no retries."""
+    if spec.max_retries == 0:
+        return None
+    return dg.RetryPolicy(
+        max_retries=spec.max_retries,
+        delay=spec.delay_seconds,
+        backoff=_BACKOFF[spec.backoff],
+        jitter=dg.Jitter.PLUS_MINUS if spec.jitter else None,
+    )
+
+
+@contextmanager
+def dagster_failures(place: str, retry: RetrySpec | None = None) -> Iterator[None]:
+    """Errors as Dagster failures: permanent ones stop the retries at once.
+
+    A source that said when to come back (`Retry-After`) is asked again then, where `retry` allows any retry.
+    """
+    try:
+        yield
+    except (GeneratorExit, dg.Failure, dg.RetryRequested):
+        raise
+    except Exception as error:
+        found = classify(error, place)
+        cause = None if found is error else cause_of(error)
+        after = found.retry_after if isinstance(found, SourceUnavailable) else None
+        if after is not None and retry is not None and retry.max_retries:
+            raise dg.RetryRequested(max_retries=retry.max_retries, seconds_to_wait=after) from found
+        permanent = isinstance(found, PermanentError)
+        raise dg.Failure(
+            description=str(found),
+            metadata={"category": type(found).__name__, "tried again": not permanent},
+            allow_retries=not permanent,
+        ) from cause

@@ -1,0 +1,145 @@
+"""Sources materialised in this process, as the CLI and the demo do it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from floe_ingestion.definitions import build_definitions
+from floe_ingestion.errors import ConfigurationError
+from floe_ingestion.loading import load_spec
+from floe_ingestion.spec import SourceSpec, Spec
+from floe_ingestion.translator import table_key
+
+_RANGE_START = "dagster/asset_partition_range_start"
+_RANGE_END = "dagster/asset_partition_range_end"
+
+
+@dataclass(frozen=True)
+class SourceResult:
+    """What became of one source."""
+
+    source: str
+    success: bool
+    run_id: str
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """The metadata of each table that landed."""
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "source": self.source,
+            "success": self.success,
+            "run_id": self.run_id,
+            "error": self.error,
+            "tables": self.tables,
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = [
+            f"{table}: {metadata.get('rows added', 0):,} rows added, {metadata.get('rows updated', 0):,} updated, "
+            f"{metadata.get('dagster/row_count', 0):,} in all"
+            for table, metadata in self.tables.items()
+        ]
+        return [*lines, f"{self.source} failed: {self.error}"] if self.error else lines
+
+
+def parse_span(partition: str | None, span: str | None) -> tuple[str, str] | None:
+    """First and last partition key of the options; None without any."""
+    if partition:
+        return partition, partition
+    if span is None:
+        return None
+    first, dots, last = span.partition("..")
+    if not dots or not first or not last:
+        raise ConfigurationError(f"--partitions {span!r} is no range. Write e.g. --partitions 2013-01-01..2013-01-31.")
+    return first, last
+
+
+def run_sources(
+    spec_path: str,
+    names: Sequence[str] = (),
+    span: tuple[str, str] | None = None,
+    quiet: bool = False,
+    before_each: Callable[[str], None] = lambda name: None,
+) -> list[SourceResult]:
+    """Materialise the named sources, or all that are enabled, one run each."""
+    spec = load_spec(spec_path)
+    chosen = [spec.source(name) for name in names] or [source for source in spec.sources if source.enabled]
+    _check_partitions(spec, chosen, span)
+    # A source that is named is run even where it is disabled for Dagster.
+    enabled = tuple(
+        source.model_copy(update={"enabled": True}) if source in chosen else source for source in spec.sources
+    )
+    definitions = build_definitions(spec.model_copy(update={"sources": enabled}))
+    results: list[SourceResult] = []
+    with ExitStack() as stack:
+        instance = stack.enter_context(
+            dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
+        )
+        for source in chosen:
+            before_each(source.name)
+            results.append(_run(source, definitions, instance, span if source.partitions else None, quiet))
+    return results
+
+
+def _run(
+    source: SourceSpec,
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    span: tuple[str, str] | None,
+    quiet: bool,
+) -> SourceResult:
+    whole_range = span is not None and span[0] != span[1]
+    result = dg.materialize(
+        list(definitions.assets or ()),  # type: ignore[arg-type]
+        selection=[table_key(table) for table in source.tables],
+        resources=definitions.resources,
+        instance=instance,
+        partition_key=span[0] if span is not None and not whole_range else None,
+        tags={_RANGE_START: span[0], _RANGE_END: span[1]} if span is not None and whole_range else None,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL" if quiet else "INFO"}}}},
+        raise_on_error=False,
+    )
+    tables: dict[str, dict[str, Any]] = {}
+    for event in result.get_asset_materialization_events():
+        materialization = event.step_materialization_data.materialization
+        name = ".".join(materialization.asset_key.path)
+        tables[name] = {key: _plain(value) for key, value in materialization.metadata.items()}
+    return SourceResult(source.name, result.success, result.run_id, tables, _error(result))
+
+
+def _error(result: dg.ExecuteInProcessResult) -> str | None:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            failure = data.user_failure_data
+            if failure is not None and failure.description:
+                return str(failure.description)
+            return data.error.message.strip() if data.error is not None else "the step failed"
+    return None if result.success else "the run failed before its first step"
+
+
+def _check_partitions(spec: Spec, chosen: Sequence[SourceSpec], span: tuple[str, str] | None) -> None:
+    partitioned = [source.name for source in chosen if source.partitions is not None]
+    if partitioned and span is None:
+        raise ConfigurationError(
+            f"{', '.join(partitioned)} is partitioned: say which to load with --partition KEY or --partitions "
+            f"FROM..TO, or name the other sources of {spec.path}."
+        )
+    if span is not None and not partitioned:
+        raise ConfigurationError(f"No source to run is partitioned, so --partition means nothing in {spec.path}.")
+
+
+def _plain(value: dg.MetadataValue[Any]) -> Any:
+    raw = value.value
+    if isinstance(raw, dg.TableSchema):
+        return {column.name: column.type for column in raw.columns}
+    return raw

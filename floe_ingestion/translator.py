@@ -1,0 +1,89 @@
+"""What Dagster shows of a table that will land: key, lineage, kinds, group, description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster_dlt import DagsterDltTranslator
+from dagster_dlt.translator import DltResourceTranslatorData
+
+from floe_ingestion.spec import TableSpec
+
+IO_MANAGER_KEY = "iceberg_io_manager"
+PARTITION_COLUMN = "floe/partition_column"
+SOURCE_PREFIX = "source"
+
+_MOST_KINDS = 3  # Dagster accepts no more on one asset
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """How the assets of one source are shown, beside what their tables say."""
+
+    group: str | None = None
+    description: str | None = None
+    owners: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    kinds: tuple[str, ...] = ()
+    """The source's own, shown on the source asset too."""
+
+
+def table_key(table: TableSpec) -> dg.AssetKey:
+    """`[<schema>, <table>]`."""
+    return dg.AssetKey(list(table.identifier))
+
+
+def source_key(table: TableSpec) -> dg.AssetKey:
+    """The external asset that stands for what the table is read from."""
+    return dg.AssetKey([SOURCE_PREFIX, table.source, table.resource])
+
+
+@dataclass
+class FloeDltTranslator(DagsterDltTranslator):
+    """Describes each dlt resource by the table that it lands in."""
+
+    tables: Mapping[str, TableSpec] = field(default_factory=dict[str, TableSpec])
+    """By resource name."""
+    presentation: Presentation = field(default_factory=Presentation)
+
+    def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
+        """The asset of the table; its output goes to the Iceberg IO manager."""
+        table = self.tables[data.resource.name]
+        shown = self.presentation
+        return dg.AssetSpec(
+            key=table_key(table),
+            deps=[source_key(table)],
+            group_name=shown.group or table.source,
+            description=table.description or shown.description or default_description(table),
+            owners=list(shown.owners) or None,
+            tags=dict(shown.tags),
+            kinds={"dlt", "iceberg", *shown.kinds[: _MOST_KINDS - 2]},
+            metadata=_definition_metadata(table),
+        ).with_io_manager_key(IO_MANAGER_KEY)
+
+
+def default_description(table: TableSpec) -> str:
+    """One sentence on how the table comes about."""
+    how = {"append": "Rows are appended", "replace": "Every load replaces it", "merge": "Rows are merged by key"}
+    text = f"{table.resource} of {table.source} ({table.source_type}). {how[table.write_disposition]}"
+    if table.partitions is not None and table.write_disposition != "merge":
+        text = f"{table.resource} of {table.source} ({table.source_type}). A load replaces its own partitions"
+    return f"{text}; loaded by cursor {table.incremental.cursor_path}." if table.incremental else f"{text}."
+
+
+def _definition_metadata(table: TableSpec) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "dagster/table_name": str(table),
+        "source": table.source,
+        "write disposition": table.write_disposition,
+    }
+    if table.primary_key:
+        metadata["primary key"] = ", ".join(table.primary_key)
+    if table.incremental is not None:
+        metadata["cursor"] = table.incremental.cursor_path
+    if table.partitions is not None:
+        metadata[PARTITION_COLUMN] = table.partitions.column
+    return metadata
