@@ -119,6 +119,8 @@ def materialization_metadata(
     }
     if single_partition and not landed.already_landed:
         shown["dagster/partition_row_count"] = landed.rows_added + landed.rows_updated
+    if staged.table.write_disposition == "merge":
+        shown["rows unchanged"] = landed.rows_unchanged
     left_out = {**staged.discarded, "duplicate key": landed.duplicates_dropped}
     shown |= {f"rows left out: {reason}": rows for reason, rows in left_out.items() if rows}
     shown |= _cursor_metadata(staged)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 
 from floe_ingestion.spec import PartitionsSpec
 from floe_ingestion.staging import Window
 
-_TIME_WINDOWS: dict[str, type[dg.TimeWindowPartitionsDefinition]] = {
+_TIME_WINDOWS: dict[str, Any] = {
     "hourly": dg.HourlyPartitionsDefinition,
     "daily": dg.DailyPartitionsDefinition,
     "weekly": dg.WeeklyPartitionsDefinition,
@@ -22,7 +23,10 @@ def partitions_definition(spec: PartitionsSpec) -> dg.PartitionsDefinition:
     if spec.type == "static":
         return dg.StaticPartitionsDefinition(list(spec.keys))
     start, end = _moment(spec.start), _moment(spec.end)
-    return _TIME_WINDOWS[spec.type](start_date=start, end_date=end, timezone=spec.timezone)
+    made: dg.TimeWindowPartitionsDefinition = _TIME_WINDOWS[spec.type](
+        start_date=start, end_date=end, timezone=spec.timezone
+    )
+    return made
 
 
 def window_of(context: dg.AssetExecutionContext, spec: PartitionsSpec | None) -> Window | None:

@@ -36,7 +36,8 @@ from floe_ingestion.formats import (
 )
 
 WriteDisposition = Literal["append", "replace", "merge"]
-MergeStrategy = Literal["upsert", "insert-only"]
+MergeStrategy = Literal["upsert", "insert-only", "delete-insert"]
+MergeMode = Literal["auto", "merge-on-read", "copy-on-write"]
 ContractMode = Literal["evolve", "freeze", "discard_value", "discard_row"]
 PartitionType = Literal["hourly", "daily", "weekly", "monthly", "static"]
 
@@ -162,6 +163,10 @@ class DestinationSpec(StrictModel):
     table_prefix: TablePart = ""
     write_disposition: WriteDisposition | None = None
     merge_strategy: MergeStrategy = "upsert"
+    merge_mode: MergeMode = "auto"
+    """How rows leave their files: marked where they lie, written anew, or whichever suits the file."""
+    hard_delete: str | None = None
+    """A column whose true, or any value, says that the row's key is gone."""
     primary_key: Names = ()
     schema_contract: Contract | None = None
     columns: Columns = {}
@@ -242,6 +247,8 @@ class TableSpec(StrictModel):
     name: str
     write_disposition: WriteDisposition = "append"
     merge_strategy: MergeStrategy = "upsert"
+    merge_mode: MergeMode = "auto"
+    hard_delete: str | None = None
     primary_key: tuple[str, ...] = ()
     """Empty for a merge whose key the source may know (a database) or that falls back to `id`."""
     schema_contract: ContractSpec = ContractSpec()

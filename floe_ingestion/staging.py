@@ -121,6 +121,8 @@ class Landed:
     rows_added: int = 0
     rows_updated: int = 0
     rows_deleted: int = 0
+    rows_unchanged: int = 0
+    """Rows of a merge that the table held already, value by value; they were not written."""
     rows_total: int = 0
     """Live rows of the whole table behind this commit."""
     files_added: int = 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,6 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
     ValidationException,
 )
-from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.table import Table, Transaction
@@ -33,16 +32,12 @@ from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import files as placing
 from floe_ingestion.iceberg import report
-from floe_ingestion.iceberg.merge import (
-    Removal,
-    removal_of_everything,
-    removal_of_keys,
-    removal_of_window,
-    without_duplicates,
-    without_known_keys,
-)
+from floe_ingestion.iceberg.deletes import delete_file
+from floe_ingestion.iceberg.keys import without_duplicates
+from floe_ingestion.iceberg.merge import Merge, merge
+from floe_ingestion.iceberg.removal import Removal, removal_of_everything, removal_of_window
 from floe_ingestion.iceberg.schema import SchemaPlan
-from floe_ingestion.iceberg.snapshot import LoadSnapshot
+from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import Landed, Provenance, StagedFile, StagedTable
 
@@ -113,13 +108,13 @@ class _Load:
             return Landed(str(self.staged.table), None, self.staged.load_id)  # no rows, no columns, no table
         transaction = table.transaction() if table is not None else self._creation()
         files = self._conforming(transaction)
-        removal, files = self._plan(table, files)
-        if table is not None and not self._changes_anything(transaction, files, removal):
-            return report.unchanged(table, self.staged)
-        snapshot_id = self._stage(transaction, files, removal)
+        plan = self._plan(table, files)
+        if table is not None and not self._changes_anything(transaction, plan):
+            return report.unchanged(table, self.staged, plan, self.duplicates)
+        snapshot_id = self._stage(transaction, plan)
         self._send(transaction)
         before = table.schema() if table is not None else None
-        return report.landed(transaction._table, snapshot_id, self.staged, removal, before, self.duplicates)
+        return report.landed(transaction._table, snapshot_id, self.staged, plan, before, self.duplicates)
 
     def remove_placed(self, table: Table | None) -> None:
         """The load did not land: what it put into the warehouse goes again."""
@@ -158,43 +153,36 @@ class _Load:
         logger.info("%s: the table changed while this load was staged; its files are written anew", staged.table)
         return write_files(self.folder, plan, placing.read_back(staged.files), WriteSettings.of(metadata.properties))
 
-    def _plan(self, table: Table | None, files: tuple[StagedFile, ...]) -> tuple[Removal, tuple[StagedFile, ...]]:
-        staged = _with_files(self.staged, files)
-        disposition = staged.table.write_disposition
+    def _plan(self, table: Table | None, files: tuple[StagedFile, ...]) -> Merge:
+        """What leaves the table as it now is, and which staged rows come."""
+        spec, window = self.staged.table, self.staged.window
         if table is None or table.current_snapshot() is None:
-            return Removal(), files
-        if disposition == "merge" and staged.table.merge_strategy == "insert-only":
-            return Removal(predicate=AlwaysTrue()), without_known_keys(table, staged, self.folder)
-        if disposition == "merge":
-            return removal_of_keys(table, staged, self.folder), files
-        if staged.window is not None:
-            return removal_of_window(table, staged, self.folder), files
-        if disposition == "replace":
-            return removal_of_everything(table), files
-        return Removal(), files
+            return Merge(Removal(), files)
+        if spec.write_disposition == "merge":
+            return merge(table, _with_files(self.staged, files), self.folder)
+        if window is not None:
+            return Merge(removal_of_window(table, window, spec.merge_mode, self.folder), files)
+        if spec.write_disposition == "replace":
+            return Merge(removal_of_everything(table), files)
+        return Merge(Removal(), files)
 
-    def _changes_anything(self, transaction: Transaction, files: Sequence[StagedFile], removal: Removal) -> bool:
+    def _changes_anything(self, transaction: Transaction, plan: Merge) -> bool:
         moved = self.staged.cursor is not None and self.staged.cursor != self.staged.cursor_before
         evolved = transaction.table_metadata.current_schema_id != transaction._table.metadata.current_schema_id
-        return bool(files) or bool(removal.files) or moved or evolved
+        return bool(plan.files) or not plan.removal.empty or moved or evolved
 
-    def _stage(self, transaction: Transaction, files: Sequence[StagedFile], removal: Removal) -> int:
+    def _stage(self, transaction: Transaction, plan: Merge) -> int:
         """Put everything into the transaction; the id of the snapshot that it will make."""
-        table = transaction._table
+        table, removal = transaction._table, plan.removal
         if self.staged.cursor is not None:
             transaction.set_properties({cursors.CURSOR: self.staged.cursor})
+        metadata = transaction.table_metadata
         added = [
-            placing.data_file(file, self._place(file, table), transaction.table_metadata)
-            for file in (*files, *removal.rewritten)
+            placing.data_file(file, self._place(file, table), metadata) for file in (*plan.files, *removal.rewritten)
         ]
-        snapshot = LoadSnapshot(
-            transaction,
-            self._summary(),
-            added,
-            removal.files,
-            removal.predicate,
-            still_valid=self._cursor_holds,
-        )
+        marks = [delete_file(file, self._place(file, table), of) for of, file in removal.marked]
+        changes = FileChanges(added, removal.files, marks, removal.delete_files, removal.predicate)
+        snapshot = LoadSnapshot(transaction, self._summary(), changes, still_valid=self._cursor_holds)
         snapshot.commit()
         return snapshot.snapshot_id
 

@@ -59,18 +59,19 @@ def data_file(file: StagedFile, location: str, metadata: TableMetadata) -> DataF
         stats_columns=compute_statistics_plan(schema, metadata.properties),
         parquet_column_mapping=parquet_path_to_id_mapping(schema),
     )
-    return DataFile.from_args(
+    made = DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=location,
         file_format=FileFormat.PARQUET,
         partition=Record(*file.partition),
         file_size_in_bytes=file.bytes,
         sort_order_id=None,
-        spec_id=metadata.default_spec_id,
         equality_ids=None,
         key_metadata=None,
         **statistics.to_serialized_dict(),
     )
+    made.spec_id = metadata.default_spec_id
+    return made
 
 
 def local_path(location: str) -> Path | None:

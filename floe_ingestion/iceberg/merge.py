@@ -1,202 +1,175 @@
-"""Which files a load removes, and what it puts in their place.
+"""Rows merged by key: what a load changes in the table, and what of it is news.
 
-Copy-on-write by file: only data files that can hold a row to be removed are read, first their key or window
-columns alone, and a file is rewritten without those rows only if it holds one.
+The key columns of the data files that can match are read, nothing else; then, of the rows that match, one
+column after the other until each is known to have changed. So a merge costs what it touches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
-from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
-from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
 
-from floe_ingestion.iceberg.partition import window_filter, window_mask
-from floe_ingestion.iceberg.schema import SchemaPlan
-from floe_ingestion.iceberg.writer import WriteSettings, rewrite, write_files
+from floe_ingestion.iceberg.deletes import deleted_positions
+from floe_ingestion.iceberg.keys import FILE, POSITION, ROW, StagedRows, all_but, rows_at
+from floe_ingestion.iceberg.partition import window_filter
+from floe_ingestion.iceberg.removal import Removal, read_raw, remove
 from floe_ingestion.staging import StagedFile, StagedTable
 
-_ROW = "__floe_row"
-
-Kept = Callable[[FileScanTask], pa.Array | None]
-"""Of one data file: the positions of the rows that stay, or None if all do."""
+_KEYS_AT_ONCE = 4_000_000
+_READERS = 4
 
 
 @dataclass(frozen=True)
-class Removal:
-    """What leaves the table with a load."""
+class Merge:
+    """What a merge does to the table."""
 
-    predicate: BooleanExpression | None = None
-    """Where a concurrent commit would conflict; None when nothing is removed by design."""
-    files: tuple[DataFile, ...] = ()
-    rewritten: tuple[StagedFile, ...] = ()
-    """The rows of `files` that stay, written anew."""
-    rows: int = 0
-    """Rows that leave."""
-
-
-@dataclass(frozen=True)
-class KeySet:
-    """The keys of a load, as a table of just the key columns."""
-
-    columns: tuple[str, ...]
-    keys: pa.Table = field(repr=False)
-
-    def positions_not_in(self, rows: pa.Table) -> pa.Array:
-        """Positions of the rows whose key is none of these, ascending."""
-        numbered = (
-            rows.select(self.columns)
-            .cast(self.keys.schema)
-            .append_column(_ROW, pa.array(range(rows.num_rows), pa.int64()))
-        )
-        left = numbered.join(self.keys, keys=list(self.columns), join_type="left anti")
-        return left[_ROW].combine_chunks().sort()
+    removal: Removal
+    files: tuple[StagedFile, ...]
+    """The staged rows that are written."""
+    unchanged: int = 0
+    """Staged rows that the table holds already, value by value."""
+    deleted: int = 0
+    """Rows that leave for good, by their `hard_delete` marker."""
 
 
-def removal_of_everything(table: Table) -> Removal:
-    """For a full replace: every data file goes, none is read."""
-    files = [task.file for task in table.scan().plan_files()]
-    return Removal(AlwaysTrue(), tuple(files), rows=sum(file.record_count for file in files))
-
-
-def removal_of_window(table: Table, staged: StagedTable, folder: Path) -> Removal:
-    """For a partition: exactly the rows of its window, whichever files they lie in."""
-    assert staged.window is not None
-    window, schema = staged.window, table.schema()
-    predicate = window_filter(window, schema)
-    type_ = schema.find_field(window.column).field_type
-
-    def kept(task: FileScanTask) -> pa.Array | None:
-        if task.residual == AlwaysTrue():
-            return pa.array([], pa.int64())  # the partition says that every row lies in the window
-        inside = pc.fill_null(window_mask(window, _column(table, task, window.column), type_), False)
-        return pc.indices_nonzero(pc.invert(inside)).cast(pa.int64()) if pc.any(inside).as_py() else None
-
-    return _rewritten(table, predicate, kept, folder)
-
-
-def removal_of_keys(table: Table, staged: StagedTable, folder: Path) -> Removal:
-    """For an upsert: the rows whose key the load brings again; in a partitioned run, only of its window."""
-    keys = keys_of(staged.files, staged.key)
-    if keys.keys.num_rows == 0:
-        return Removal()
-    predicate = _key_range(keys)
+def merge(table: Table, staged: StagedTable, folder: Path) -> Merge:
+    """Plan the merge of `staged` into the table as it is; every staged key is there once."""
+    rows = StagedRows(staged.files, staged.key)
+    if rows.count == 0:
+        return Merge(Removal(), ())
+    strategy = staged.table.merge_strategy
+    predicate = _key_range(rows)
     if staged.window is not None:
         predicate = And(predicate, window_filter(staged.window, table.schema()))
-
-    def kept(task: FileScanTask) -> pa.Array | None:
-        rows = _read(table, task, keys.columns)
-        positions = keys.positions_not_in(rows)
-        return positions if len(positions) < rows.num_rows else None
-
-    return _rewritten(table, predicate, kept, folder)
-
-
-def without_known_keys(table: Table, staged: StagedTable, folder: Path) -> tuple[StagedFile, ...]:
-    """For an insert-only merge: the staged rows whose key the table does not have."""
-    keys = keys_of(staged.files, staged.key)
-    tasks = table.scan(row_filter=_key_range(keys)).plan_files() if keys.keys.num_rows else []
-    known = [_read(table, task, keys.columns) for task in tasks]
-    if not known:
-        return staged.files
-    present = KeySet(keys.columns, pa.concat_tables(known).cast(keys.keys.schema).combine_chunks())
-    return _rows_at(staged.files, present.positions_not_in(keys.keys), folder)
+    found = _Found(table, rows, predicate)
+    if strategy == "insert-only":
+        kept = all_but(rows.count, [match[ROW].combine_chunks() for match in found.matches.values()])
+        return Merge(Removal(predicate), rows_at(staged.files, kept, folder), rows.count - len(kept))
+    marked = _marked_rows(rows, staged.table.hard_delete)
+    unchanged = found.drop_unchanged(_by_telling(staged, rows), marked) if strategy == "upsert" else []
+    removal = remove(table, predicate, found.positions, staged.table.merge_mode, folder)
+    files = rows_at(staged.files, all_but(rows.count, [*unchanged, marked]), folder)
+    same = sum(len(positions) for positions in unchanged)
+    return Merge(removal, files, same, found.count_of(marked))
 
 
-def without_duplicates(staged: StagedTable, folder: Path) -> tuple[tuple[StagedFile, ...], int]:
-    """The staged files with one row a key, and how many rows that dropped: the last by cursor wins."""
-    keys = keys_of(staged.files, staged.key).keys
-    total = keys.num_rows
-    if total == 0 or keys.group_by(list(staged.key)).aggregate([]).num_rows == total:
-        return staged.files, 0
-    numbered = _numbered(keys)
-    order = [("__floe_cursor", "ascending"), (_ROW, "ascending")]
-    cursor = staged.table.incremental.cursor_path if staged.table.incremental else None
-    values = _staged_column(staged, cursor) if cursor else None
-    numbered = numbered.append_column("__floe_cursor", values if values is not None else numbered[_ROW])
-    numbered = numbered.take(pc.sort_indices(numbered, sort_keys=order, null_placement="at_start"))
-    winners = numbered.group_by(list(staged.key), use_threads=False).aggregate([(_ROW, "last")])[f"{_ROW}_last"]
-    wanted = winners.combine_chunks().sort()
-    return _rows_at(staged.files, wanted, folder), total - len(wanted)
+class _Found:
+    """The live rows of the table that have a staged key, file by file."""
+
+    def __init__(self, table: Table, rows: StagedRows, predicate: BooleanExpression) -> None:
+        self.table, self.rows = table, rows
+        self.matches: dict[str, pa.Table] = {}
+        """By data file: `POSITION` in it, and the `ROW` that brings the key again."""
+        self.tasks: dict[str, FileScanTask] = {}
+        for group in _groups(table.scan(row_filter=predicate).plan_files()):
+            self._match(group)
+
+    def positions(self, task: FileScanTask) -> pa.Array:
+        """The rows of one file that the load replaces or deletes."""
+        match = self.matches.get(task.file.file_path)
+        # A key of several staged rows (delete-insert) finds the same row for each of them.
+        return pc.unique(match[POSITION].combine_chunks()) if match is not None else pa.array([], pa.int64())
+
+    def drop_unchanged(self, columns: list[str], marked: pa.Array) -> list[pa.Array]:
+        """Forget the matches whose row would stay as it is; the staged rows that bring nothing new."""
+        unchanged: list[pa.Array] = []
+        staged: dict[str, pa.ChunkedArray] = {}
+        for path, match in self.matches.items():
+            same = match.filter(pc.invert(pc.is_in(match[ROW], value_set=marked)))
+            for name in columns:
+                if same.num_rows == 0:
+                    break
+                if name not in staged:
+                    staged[name] = self.rows.column(name)
+                same = same.filter(self._equal(self.tasks[path], name, same, staged[name]))
+            if same.num_rows:
+                unchanged.append(same[ROW].combine_chunks())
+                self.matches[path] = match.filter(pc.invert(pc.is_in(match[ROW], value_set=unchanged[-1])))
+        return unchanged
+
+    def count_of(self, rows: pa.Array) -> int:
+        """How many rows of the table the staged `rows` match."""
+        if len(rows) == 0:
+            return 0
+        return sum(pc.sum(pc.is_in(match[ROW], value_set=rows)).as_py() or 0 for match in self.matches.values())
+
+    def _match(self, group: list[FileScanTask]) -> None:
+        with ThreadPoolExecutor(max_workers=_READERS) as readers:
+            keys = list(readers.map(lambda task: read_raw(self.table, task, self.rows.key), group))
+        found = self.rows.matches(keys)
+        for index in pc.unique(found[FILE]).to_pylist():
+            task = group[index]
+            match = found.filter(pc.equal(found[FILE], index)).select([POSITION, ROW])
+            if task.delete_files:
+                deleted = deleted_positions(task, self.table.io)
+                match = match.filter(pc.invert(pc.is_in(match[POSITION], value_set=deleted)))
+            if match.num_rows:
+                self.tasks[task.file.file_path] = task
+                self.matches[task.file.file_path] = match
+
+    def _equal(self, task: FileScanTask, name: str, match: pa.Table, staged: pa.ChunkedArray) -> pa.Array:
+        new = staged.take(match[ROW]).combine_chunks()
+        if name not in self.table.schema().column_names:
+            return pc.is_null(new)  # a column that this load brings: where it is empty, nothing changed
+        old = read_raw(self.table, task, [name])[name].take(match[POSITION]).combine_chunks()
+        return _same(old, new)
 
 
-def keys_of(files: Sequence[StagedFile], columns: Sequence[str]) -> KeySet:
-    """The key columns of staged files."""
-    parts = [pq.read_table(file.path, columns=list(columns), partitioning=None) for file in files]
-    return KeySet(tuple(columns), pa.concat_tables(parts).combine_chunks() if parts else pa.table({}))
-
-
-def _numbered(rows: pa.Table) -> pa.Table:
-    return rows.append_column(_ROW, pa.array(range(rows.num_rows), pa.int64()))
-
-
-def _rewritten(table: Table, predicate: BooleanExpression, kept: Kept, folder: Path) -> Removal:
-    gone: list[DataFile] = []
-    remaining: list[tuple[FileScanTask, pa.Array]] = []
+def _groups(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
+    """Files whose keys are looked up together: enough for one look-up to pay, few enough to fit in memory."""
+    group: list[FileScanTask] = []
     rows = 0
-    for task in table.scan(row_filter=predicate).plan_files():
-        positions = kept(task)
-        if positions is None:
-            continue
-        gone.append(task.file)
-        rows += task.file.record_count - len(positions)
-        if len(positions):
-            remaining.append((task, positions))
-    batches = _remaining_rows(table, remaining)
-    files = write_files(folder, SchemaPlan.of_table(table), batches, WriteSettings.of(table.properties))
-    return Removal(predicate, tuple(gone), files, rows)
+    for task in tasks:
+        if group and rows + task.file.record_count > _KEYS_AT_ONCE:
+            yield group
+            group, rows = [], 0
+        group.append(task)
+        rows += task.file.record_count
+    if group:
+        yield group
 
 
-def _remaining_rows(table: Table, remaining: list[tuple[FileScanTask, pa.Array]]) -> Iterator[pa.RecordBatch]:
-    for task, positions in remaining:
-        yield from _read(table, task, table.schema().column_names).take(positions).to_batches()
+def _same(old: pa.Array, new: pa.Array) -> pa.Array:
+    """Where two arrays hold the same, null like null and NaN like NaN."""
+    if pa.types.is_nested(new.type):
+        return pa.array([a == b for a, b in zip(old.to_pylist(), new.to_pylist(), strict=True)], pa.bool_())
+    old = old.cast(new.type)
+    equal = pc.fill_null(pc.equal(old, new), False)
+    equal = pc.or_(equal, pc.and_(pc.is_null(old), pc.is_null(new)))
+    if pa.types.is_floating(new.type):
+        equal = pc.or_(equal, pc.fill_null(pc.and_(pc.is_nan(old), pc.is_nan(new)), False))
+    return equal
 
 
-def _read(table: Table, task: FileScanTask, columns: Sequence[str]) -> pa.Table:
-    """Columns of one data file, without the rows that delete files remove."""
-    scan = ArrowScan(table.metadata, table.io, table.schema().select(*columns), AlwaysTrue())
-    return scan.to_table([task])
+def _by_telling(staged: StagedTable, rows: StagedRows) -> list[str]:
+    """Columns in the order in which they are likeliest to tell a changed row: its cursor first."""
+    cursor = staged.table.incremental.cursor_path if staged.table.incremental else None
+    others = [name for name in rows.columns if name not in rows.key]
+    return sorted(others, key=lambda name: name != cursor)
 
 
-def _column(table: Table, task: FileScanTask, name: str) -> pa.Array:
-    return _read(table, task, [name])[name].combine_chunks()
+def _marked_rows(rows: StagedRows, marker: str | None) -> pa.Array:
+    """The staged rows that say that their key is gone."""
+    if marker is None or marker not in rows.columns:
+        return pa.array([], pa.int64())
+    values = rows.column(marker).combine_chunks()
+    gone = pc.fill_null(values, False) if pa.types.is_boolean(values.type) else pc.is_valid(values)
+    return pc.indices_nonzero(gone).cast(pa.int64())
 
 
-def _key_range(keys: KeySet) -> BooleanExpression:
+def _key_range(rows: StagedRows) -> BooleanExpression:
     """The range of the first key column: lets file statistics rule most files out."""
-    first = keys.columns[0]
-    bounds = pc.min_max(keys.keys[first])
+    first = rows.key[0]
+    bounds = pc.min_max(rows.keys[first])
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
     try:
         return And(GreaterThanOrEqual(first, low), LessThanOrEqual(first, high))
-    except (TypeError, ValueError):  # a type that has no literal, such as uuid or binary: look at every file
+    except (TypeError, ValueError):  # a type that has no literal, such as uuid: look at every file
         return AlwaysTrue()
-
-
-def _rows_at(files: Sequence[StagedFile], wanted: pa.Array, folder: Path) -> tuple[StagedFile, ...]:
-    """The rows of staged files, counted through all of them, that `wanted` (ascending) names."""
-    kept: list[StagedFile] = []
-    start = 0
-    for file in files:
-        mine = pc.filter(wanted, pc.and_(pc.greater_equal(wanted, start), pc.less(wanted, start + file.rows)))
-        if len(mine) == file.rows:
-            kept.append(file)
-        else:
-            rows = pq.read_table(file.path, partitioning=None).take(pc.subtract(mine, start))
-            kept.extend(rewrite(folder, file, rows.to_batches()))
-        start += file.rows
-    return tuple(kept)
-
-
-def _staged_column(staged: StagedTable, name: str) -> pa.ChunkedArray | None:
-    assert staged.schema is not None
-    if name not in schema_to_pyarrow(staged.schema).names:
-        return None
-    return pa.concat_tables(pq.read_table(f.path, columns=[name], partitioning=None) for f in staged.files)[name]

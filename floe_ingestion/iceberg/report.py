@@ -6,7 +6,8 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
-from floe_ingestion.iceberg.merge import Removal
+from floe_ingestion.iceberg.merge import Merge
+from floe_ingestion.iceberg.removal import Removal
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
 LOAD_ID = "floe.load-id"
@@ -16,12 +17,12 @@ ASSET = "dagster-asset-key"
 
 
 def landed(
-    table: Table, snapshot_id: int, staged: StagedTable, removal: Removal, before: Schema | None, duplicates: int
+    table: Table, snapshot_id: int, staged: StagedTable, plan: Merge, before: Schema | None, duplicates: int
 ) -> Landed:
     """What the snapshot that this load made holds; `before` is the schema that it met, None for a new table."""
     snapshot = table.snapshot_by_id(snapshot_id)
     assert snapshot is not None
-    return _described(table, snapshot, staged, removal, before, duplicates)
+    return _described(table, snapshot, staged, plan, before, duplicates)
 
 
 def landed_before(table: Table | None, staged: StagedTable, provenance: Provenance) -> Landed | None:
@@ -51,17 +52,17 @@ def live_rows(snapshot: Snapshot) -> int:
     return int(summary.get("total-records", 0)) - int(summary.get("total-position-deletes", 0))
 
 
-def unchanged(table: Table, staged: StagedTable) -> Landed:
-    """For a load that brought nothing: the table as it is."""
+def unchanged(table: Table, staged: StagedTable, plan: Merge, duplicates: int) -> Landed:
+    """For a load that brought nothing new: the table as it is."""
     snapshot = table.current_snapshot()
-    if snapshot is None:
-        return Landed(str(staged.table), None, staged.load_id, metadata_location=table.metadata_location)
     return Landed(
         table=str(staged.table),
-        snapshot_id=snapshot.snapshot_id,
+        snapshot_id=snapshot.snapshot_id if snapshot is not None else None,
         load_id=staged.load_id,
-        rows_total=live_rows(snapshot),
+        rows_unchanged=plan.unchanged,
+        rows_total=live_rows(snapshot) if snapshot is not None else 0,
         metadata_location=table.metadata_location,
+        duplicates_dropped=duplicates,
     )
 
 
@@ -69,22 +70,24 @@ def _described(
     table: Table,
     snapshot: Snapshot,
     staged: StagedTable,
-    removal: Removal | None = None,
+    plan: Merge | None = None,
     before: Schema | None = None,
     duplicates: int = 0,
     already: bool = False,
 ) -> Landed:
     summary = snapshot.summary.additional_properties if snapshot.summary else {}
-    removal = removal or Removal()
+    plan = plan or Merge(Removal(), ())
     merged = staged.table.write_disposition == "merge"
-    added = int(summary.get("added-records", 0)) - sum(file.rows for file in removal.rewritten)
+    added = int(summary.get("added-records", 0)) - sum(file.rows for file in plan.removal.rewritten)
+    updated = plan.removal.rows - plan.deleted if merged else 0
     return Landed(
         table=str(staged.table),
         snapshot_id=snapshot.snapshot_id,
         load_id=summary.get(LOAD_ID, staged.load_id),
-        rows_added=added - removal.rows if merged else added,
-        rows_updated=removal.rows if merged else 0,
-        rows_deleted=0 if merged else removal.rows,
+        rows_added=added - updated,
+        rows_updated=updated,
+        rows_deleted=plan.deleted if merged else plan.removal.rows,
+        rows_unchanged=plan.unchanged,
         rows_total=live_rows(snapshot),
         files_added=int(summary.get("added-data-files", 0)),
         bytes_added=int(summary.get("added-files-size", 0)),

@@ -2,51 +2,147 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pyiceberg.exceptions import ValidationException
 from pyiceberg.expressions import BooleanExpression
-from pyiceberg.manifest import DataFile
+from pyiceberg.manifest import (
+    DataFile,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+    ManifestWriterV2,
+)
 from pyiceberg.table import Table, Transaction
-from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update.snapshot import _OverwriteFiles
 
 
+@dataclass(frozen=True)
+class FileChanges:
+    """Manifest entries that come and go."""
+
+    added: Sequence[DataFile] = ()
+    removed: Sequence[DataFile] = ()
+    added_deletes: Sequence[DataFile] = ()
+    removed_deletes: Sequence[DataFile] = ()
+    predicate: BooleanExpression | None = None
+    """The rows that this removes or must be alone with; None for a pure append."""
+
+    @property
+    def operation(self) -> Operation:
+        """`append` for readers that follow appends alone."""
+        return Operation.OVERWRITE if self.removed or self.added_deletes else Operation.APPEND
+
+
 class LoadSnapshot(_OverwriteFiles):
-    """An append, or an overwrite, whose retries check that the load still stands.
+    """An append or an overwrite, with position deletes, whose retries check that the load still stands.
 
     pyiceberg replays a snapshot on a table that others have written to meanwhile. Two things must hold for
-    that: `still_valid(table)` (the cursor is the one that the load started from), and, where files are
-    removed, that nobody else has touched the rows of `predicate`. Else `ValidationException`: plan again.
+    that: `still_valid(table)` (the cursor is the one that the load started from), and, where the load has a
+    predicate, that nobody else has touched its rows. Else `ValidationException`: plan again.
     """
 
     def __init__(
         self,
         transaction: Transaction,
         properties: dict[str, str],
-        added: Sequence[DataFile],
-        removed: Sequence[DataFile] = (),
-        predicate: BooleanExpression | None = None,
+        changes: FileChanges,
         still_valid: Callable[[Table], bool] = lambda table: True,
     ) -> None:
-        self._replaces = predicate is not None
-        self._still_valid = still_valid
+        self._changes, self._still_valid = changes, still_valid
         super().__init__(
-            operation=Operation.OVERWRITE if removed else Operation.APPEND,
+            operation=changes.operation,
             transaction=transaction,
             io=transaction._table.io,
             snapshot_properties=properties,
         )
-        for file in added:
+        for file in changes.added:
             self.append_data_file(file)
-        for file in removed:
+        for file in changes.removed:
             self.delete_data_file(file)
-        if predicate is not None:
-            self.delete_by_predicate(predicate)
+        if changes.predicate is not None:
+            self.delete_by_predicate(changes.predicate)
 
     def _validate_concurrency(self) -> None:
         table = self._transaction._table
         if not self._still_valid(table):
             raise ValidationException(f"{'.'.join(table.name())}: the cursor moved")
-        if self._replaces:
+        if self._changes.predicate is not None:
             super()._validate_concurrency()
+
+    def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
+        """Add what pyiceberg has no words for: delete files that come, and those that go with their data file."""
+        added = [
+            self._delete_manifest(spec_id, [self._entry(file, ManifestEntryStatus.ADDED) for file in files])
+            for spec_id, files in _by_spec(self._changes.added_deletes).items()
+        ]
+        return [*added, *(kept for manifest in manifests for kept in self._without_removed_deletes(manifest))]
+
+    def _without_removed_deletes(self, manifest: ManifestFile) -> list[ManifestFile]:
+        if manifest.content != ManifestContent.DELETES or not self._changes.removed_deletes:
+            return [manifest]
+        gone = {file.file_path for file in self._changes.removed_deletes}
+        entries = self.fetch_manifest_entry(manifest)
+        if not any(entry.data_file.file_path in gone for entry in entries):
+            return [manifest]
+        copied = [self._copied(entry, entry.data_file.file_path in gone) for entry in entries]
+        return [self._delete_manifest(manifest.partition_spec_id, copied)]
+
+    def _delete_manifest(self, spec_id: int, entries: list[ManifestEntry]) -> ManifestFile:
+        writer = _DeleteManifestWriter(
+            self.spec(spec_id), self.schema(), self.new_manifest_output(), self._snapshot_id, self._compression
+        )
+        with writer:
+            for entry in entries:
+                writer.add_entry(entry)
+        return writer.to_manifest_file()
+
+    def _entry(self, file: DataFile, status: ManifestEntryStatus) -> ManifestEntry:
+        return ManifestEntry.from_args(
+            status=status,
+            snapshot_id=self._snapshot_id,
+            sequence_number=None,
+            file_sequence_number=None,
+            data_file=file,
+        )
+
+    def _copied(self, entry: ManifestEntry, gone: bool) -> ManifestEntry:
+        return ManifestEntry.from_args(
+            status=ManifestEntryStatus.DELETED if gone else ManifestEntryStatus.EXISTING,
+            snapshot_id=self._snapshot_id if gone else entry.snapshot_id,
+            sequence_number=entry.sequence_number,
+            file_sequence_number=entry.file_sequence_number,
+            data_file=entry.data_file,
+        )
+
+    def _summary(self, snapshot_properties: dict[str, str] = {}) -> Summary:  # noqa: B006  (pyiceberg's signature)
+        added, removed = self._added_data_files, self._deleted_data_files
+        # The collector counts delete files right; it is only never given any.
+        self._added_data_files = [*added, *self._changes.added_deletes]
+        self._deleted_data_files = removed | set(self._changes.removed_deletes)
+        try:
+            return super()._summary(snapshot_properties)
+        finally:
+            self._added_data_files, self._deleted_data_files = added, removed
+
+
+class _DeleteManifestWriter(ManifestWriterV2):
+    """A manifest of delete files; pyiceberg only writes those of data files."""
+
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+    @property
+    def _meta(self) -> dict[str, str]:
+        return {**super()._meta, "content": "deletes"}
+
+
+def _by_spec(files: Sequence[DataFile]) -> dict[int, list[DataFile]]:
+    found: dict[int, list[DataFile]] = defaultdict(list)
+    for file in files:
+        found[file.spec_id].append(file)
+    return found

@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from floe_ingestion.plugins.catalog import CatalogPlugin
 from floe_ingestion.plugins.errors import (
@@ -31,7 +31,7 @@ from floe_ingestion.plugins.storage import StoragePlugin
 FLOE_API_VERSION = "1.0"
 """The contract version that this platform speaks; a plugin's must have the same major and no later minor."""
 
-_CONTRACTS: Mapping[PluginType, type[PluginMetadata]] = {
+_CONTRACTS: Mapping[PluginType, Any] = {
     PluginType.INGESTION: IngestionPlugin,
     PluginType.CATALOG: CatalogPlugin,
     PluginType.STORAGE: StoragePlugin,
@@ -88,16 +88,10 @@ def _claims(plugin_type: PluginType) -> dict[str, list[EntryPoint]]:
     """Who claims which name: one entry point for each, more where they differ in distribution or value."""
     claims: dict[str, dict[tuple[str, str], EntryPoint]] = {}
     for entry in entry_points(group=plugin_type.group):
-        # Python 3.10 finds one distribution twice where its egg-info lies beside its dist-info, or where two
-        # spellings of its name are on sys.path; later ones drop the second themselves. It is no conflict.
-        claim = (_normalized(distribution_name(entry)), entry.value)
+        # A distribution found twice on sys.path comes once: importlib.metadata leaves the later ones out.
+        claim = (distribution_name(entry), entry.value)
         claims.setdefault(entry.name, {}).setdefault(claim, entry)
     return {name: list(claimed.values()) for name, claimed in claims.items()}
-
-
-def _normalized(distribution: str) -> str:
-    """Spellings that a package index holds for one name become equal (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _find(plugin_type: PluginType, name: str) -> EntryPoint:

@@ -88,7 +88,7 @@ class SqlDatabaseConnector(SourceConnector):
         from dlt.sources.sql_database import sql_table
 
         table = next(table for table in self.tables if table.name == extraction.table.resource)
-        streaming: dict[str, Any] = {"return_type": "arrow_stream", "batch_size": self.chunk_size}
+        stream: dict[str, Any] = {"return_type": "arrow_stream", "batch_size": self.chunk_size}
         return sql_table(
             credentials=self.connection_string,
             table=table.name,
@@ -96,7 +96,7 @@ class SqlDatabaseConnector(SourceConnector):
             incremental=incremental_of(extraction),
             chunk_size=self.chunk_size,
             backend=self.backend,
-            backend_kwargs=streaming if self.backend == "connectorx" else None,
+            backend_kwargs=stream if self.backend == "connectorx" else {},
             reflection_level="full_with_precision",
             included_columns=list(table.included_columns) or None,
             query_adapter_callback=_narrowed(table, extraction.window),

@@ -1,0 +1,125 @@
+"""Which rows a load removes from the table, and how: by metadata, by position, or by writing a file anew.
+
+A file all of whose rows go leaves the table by metadata alone. Of a file that loses few rows these are
+marked where they lie (merge-on-read); one that loses many is written anew without them (copy-on-write).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import FileScanTask, Table
+
+from floe_ingestion.iceberg.deletes import deleted_positions, only_of, write_positions
+from floe_ingestion.iceberg.keys import all_but
+from floe_ingestion.iceberg.partition import window_filter, window_mask
+from floe_ingestion.iceberg.schema import SchemaPlan
+from floe_ingestion.iceberg.writer import WriteSettings, write_files
+from floe_ingestion.spec import MergeMode
+from floe_ingestion.staging import StagedFile, Window
+
+_MUCH_TOUCHED = 0.3
+"""Share of a file's live rows beyond which it is written anew: reading around so many costs every reader."""
+
+Doomed = Callable[[FileScanTask], pa.Array | None]
+"""Of one data file: the positions of the rows that go, deleted ones among them or not; None for every row."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What leaves the table with a load."""
+
+    predicate: BooleanExpression | None = None
+    """Where a concurrent commit would conflict; None when nothing can be removed."""
+    files: tuple[DataFile, ...] = ()
+    """Data files that go whole."""
+    delete_files: tuple[DataFile, ...] = ()
+    """Delete files that speak only of these."""
+    rewritten: tuple[StagedFile, ...] = ()
+    """The rows of `files` that stay."""
+    marked: tuple[tuple[DataFile, StagedFile], ...] = field(default=())
+    """Data files that stay, each with a new delete file."""
+    rows: int = 0
+    """Live rows that leave."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing leaves."""
+        return not self.files and not self.marked
+
+
+def removal_of_everything(table: Table) -> Removal:
+    """For a full replace: every data file goes, none is read."""
+    return remove(table, AlwaysTrue(), lambda task: None, "auto", Path())
+
+
+def removal_of_window(table: Table, window: Window, mode: MergeMode, folder: Path) -> Removal:
+    """For a partition: exactly the rows of its window, whichever files they lie in."""
+    schema = table.schema()
+    type_ = schema.find_field(window.column).field_type
+
+    def doomed(task: FileScanTask) -> pa.Array | None:
+        if task.residual == AlwaysTrue():
+            return None  # the partition says that every row lies in the window
+        values = read_raw(table, task, [window.column])[window.column].combine_chunks()
+        return pc.indices_nonzero(pc.fill_null(window_mask(window, values, type_), False)).cast(pa.int64())
+
+    return remove(table, window_filter(window, schema), doomed, mode, folder)
+
+
+def remove(table: Table, predicate: BooleanExpression, doomed: Doomed, mode: MergeMode, folder: Path) -> Removal:
+    """Remove the doomed rows of every file that `predicate` does not rule out."""
+    files: list[DataFile] = []
+    delete_files: list[DataFile] = []
+    marked: list[tuple[DataFile, StagedFile]] = []
+    staying: list[tuple[FileScanTask, pa.Array]] = []
+    rows = 0
+    for task in table.scan(row_filter=predicate).plan_files():
+        deleted = deleted_positions(task, table.io) if task.delete_files else None
+        live = task.file.record_count - (len(deleted) if deleted is not None else 0)
+        positions = _without(doomed(task), deleted)
+        going = live if positions is None else len(positions)
+        if going == 0 and live:
+            continue
+        rows += going
+        if positions is not None and going < live and not _written_anew(mode, going, live):
+            marked.append((task.file, write_positions(folder, task, positions.sort())))
+            continue
+        files.append(task.file)
+        delete_files.extend(only_of(task.delete_files, task.file))
+        if positions is not None and going < live:
+            gone = [positions] if deleted is None else [positions, deleted]
+            staying.append((task, all_but(task.file.record_count, gone)))
+    rewritten: tuple[StagedFile, ...] = ()
+    if staying:
+        settings = WriteSettings.of(table.properties)
+        rewritten = write_files(folder, SchemaPlan.of_table(table), _rows_of(table, staying), settings)
+    return Removal(predicate, tuple(files), tuple(delete_files), rewritten, tuple(marked), rows)
+
+
+def read_raw(table: Table, task: FileScanTask, columns: Sequence[str]) -> pa.Table:
+    """Columns of a data file as the table now types them, every row at its position, deleted ones too."""
+    scan = ArrowScan(table.metadata, table.io, table.schema().select(*columns), AlwaysTrue())
+    return scan.to_table([FileScanTask(task.file)])
+
+
+def _written_anew(mode: MergeMode, going: int, live: int) -> bool:
+    return mode == "copy-on-write" or (mode == "auto" and going > live * _MUCH_TOUCHED)
+
+
+def _without(positions: pa.Array | None, deleted: pa.Array | None) -> pa.Array | None:
+    if positions is None or deleted is None:
+        return positions
+    return positions.filter(pc.invert(pc.is_in(positions, value_set=deleted)))
+
+
+def _rows_of(table: Table, staying: list[tuple[FileScanTask, pa.Array]]) -> Iterator[pa.RecordBatch]:
+    for task, positions in staying:
+        yield from read_raw(table, task, [f.name for f in table.schema().fields]).take(positions).to_batches()
