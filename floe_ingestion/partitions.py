@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from floe_ingestion.errors import PermanentError
+from floe_ingestion.formats import instant
 from floe_ingestion.spec import PartitionsSpec
 from floe_ingestion.staging import Window
 
@@ -19,24 +22,36 @@ _TIME_WINDOWS: dict[str, Any] = {
 
 
 def partitions_definition(spec: PartitionsSpec) -> dg.PartitionsDefinition:
-    """Dagster's partitions of `spec`."""
+    """Dagster's partitions of `spec`; a week begins on the weekday of its `start`."""
     if spec.type == "static":
         return dg.StaticPartitionsDefinition(list(spec.keys))
-    start, end = _moment(spec.start), _moment(spec.end)
+    assert spec.start is not None
+    start = _local(spec.start, spec.timezone)
+    end = _local(spec.end, spec.timezone) if spec.end is not None else None
+    # Dagster counts weekdays from Sunday; its default would leave out the days from `start` to the first Sunday.
+    offset = {"day_offset": start.isoweekday() % 7} if spec.type == "weekly" else {}
     made: dg.TimeWindowPartitionsDefinition = _TIME_WINDOWS[spec.type](
-        start_date=start, end_date=end, timezone=spec.timezone
+        start_date=start, end_date=end, timezone=spec.timezone, **offset
     )
     return made
 
 
 def window_of(context: dg.AssetExecutionContext, spec: PartitionsSpec | None) -> Window | None:
-    """The rows that this run is about: its partition, or its whole range of partitions; None if unpartitioned."""
-    if spec is None or (not context.has_partition_key and not context.has_partition_key_range):
+    """The rows that this run is about: its partition, or its whole range of partitions; None if unpartitioned.
+
+    Raises `PermanentError` for a partitioned asset in a run without a partition: it would append every row.
+    """
+    if spec is None:
         return None
+    if not context.has_partition_key and not context.has_partition_key_range:
+        raise PermanentError(
+            f"{context.op_execution_context.op.name} is partitioned ({spec.type}), and this run names no partition. "
+            f"Choose one, or a range of them: the run would not know which rows to replace."
+        )
     if spec.type == "static":
-        return Window(spec.column, values=tuple(context.partition_keys))
+        return Window(spec.column, values=tuple(context.partition_keys), strict=spec.outside_window == "error")
     window = context.partition_time_window
-    return Window(spec.column, start=window.start, end=window.end)
+    return Window(spec.column, start=window.start, end=window.end, strict=spec.outside_window == "error")
 
 
 def partition_of(context: dg.AssetExecutionContext) -> str:
@@ -47,7 +62,6 @@ def partition_of(context: dg.AssetExecutionContext) -> str:
     return keys.start if keys.start == keys.end else f"{keys.start}...{keys.end}"
 
 
-def _moment(value: object) -> datetime | None:
-    if value is None or isinstance(value, datetime):
-        return value
-    return datetime.fromisoformat(str(value))
+def _local(moment: date, zone: str) -> datetime:
+    """`moment` on the clocks of `zone`; Dagster drops an offset instead of converting it."""
+    return instant(moment, zone).astimezone(ZoneInfo(zone)).replace(tzinfo=None)

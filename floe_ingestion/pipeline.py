@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
@@ -122,7 +123,10 @@ def _landed(table: TableSpec, provenance: Provenance, catalog: Catalog) -> Stage
 def _stage_table(
     spec: TableSpec, connector: Connector, request: LoadRequest, catalog: Catalog, folder: Path
 ) -> StagedTable:
+    import pyarrow as pa
+
     from floe_ingestion.iceberg.commit import NEW_TABLE_PROPERTIES, load_table
+    from floe_ingestion.iceberg.rejects import Rejects
     from floe_ingestion.iceberg.schema import SchemaPlan
     from floe_ingestion.iceberg.writer import ParquetSink, WriteSettings
     from floe_ingestion.sources.base import Extraction
@@ -135,17 +139,28 @@ def _stage_table(
     plan.key = key_of(spec, connector, resource)
     properties = dict(table.properties) if table is not None else {**NEW_TABLE_PROPERTIES, **spec.properties}
     settings = WriteSettings.of(properties)
+    load_id = uuid4().hex
+    rejects = Rejects(spec, load_id, lambda identifier: load_table(catalog, identifier), folder)
+    plan.on_reject = rejects.take
+    if spec.write_disposition == "merge" and spec.merge_strategy == "scd2":
+        plan.constants = _validity(spec)
+        # The source does not send them: dlt must not make columns of nulls for them.
+        known = known and pa.schema([field for field in known if field.name not in plan.constants])
     sink = ParquetSink(folder, plan, settings, request.window, _news(spec, request.log))
     stateful = request.window is None
     before = cursors.current(table) if stateful else None
     try:
         state = _extract(spec, resource, sink, known, before, folder)
         files = sink.close()
+        rejected = rejects.close()
     except BaseException:
         sink.abort()
+        rejects.abort()
         raise
     return StagedTable(
+        load_id=load_id,
         table=spec,
+        rejected=rejected,
         files=files,
         schema=plan.schema,
         partition_spec=plan.partition_spec,
@@ -158,14 +173,23 @@ def _stage_table(
     )
 
 
+def _validity(spec: TableSpec) -> dict[str, Any]:
+    """The columns that scd2 adds to every row: valid from this moment on."""
+    import pyarrow as pa
+
+    type_ = pa.timestamp("us", "UTC")
+    valid_from, valid_to = spec.validity_columns
+    return {valid_from: pa.scalar(datetime.now(timezone.utc), type_), valid_to: pa.scalar(None, type_)}
+
+
 def key_of(spec: TableSpec, connector: Connector, resource: DltResource) -> tuple[str, ...]:
     """The columns that identify a row of a merged table: its own setting, the source's key, or `id`."""
     if spec.write_disposition != "merge":
         return ()
-    from floe_ingestion.naming import normalize_identifier
+    from floe_ingestion.naming import normalize_column
 
     key = spec.primary_key or connector.key_of(resource) or (_DEFAULT_KEY,)
-    return tuple(normalize_identifier(name) for name in key)
+    return tuple(normalize_column(name) for name in key)
 
 
 def _extract(

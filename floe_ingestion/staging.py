@@ -33,6 +33,8 @@ class Window:
     """Both with the time zone of the partitions; half open."""
     values: tuple[str, ...] = ()
     """The keys of static partitions; then there are no bounds."""
+    strict: bool = False
+    """Rows outside are an error; else they are left out and counted."""
 
     def bounds(self, kind: ColumnKind) -> tuple[Bound, Bound]:
         """Start and end of a time window in the terms of a column of `kind`."""
@@ -93,6 +95,8 @@ class StagedTable:
     """dlt's state of the resource, encoded (`iceberg/cursor.py`), before and after this load."""
     landed_before: bool = False
     """This run had landed it already; nothing was extracted and nothing is to be written."""
+    rejected: StagedTable | None = None
+    """The rows that the contract kept out, for the table `<name>__rejected`."""
     discarded: Mapping[str, int] = field(default_factory=dict[str, int])
     """Rows that were read and left out, by reason."""
     seconds: float = 0.0

@@ -34,7 +34,9 @@ from floe_ingestion.iceberg import files as placing
 from floe_ingestion.iceberg import report
 from floe_ingestion.iceberg.deletes import delete_file
 from floe_ingestion.iceberg.keys import without_duplicates
-from floe_ingestion.iceberg.merge import Merge, merge
+from floe_ingestion.iceberg.merge import merge
+from floe_ingestion.iceberg.plan import Merge
+from floe_ingestion.iceberg.rejects import SUFFIX
 from floe_ingestion.iceberg.removal import Removal, removal_of_everything, removal_of_window
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot
@@ -63,6 +65,10 @@ def commit(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder
     Raises `StaleCursor` where another run landed the same rows, `CommitConflict` where others kept winning,
     and `OutcomeUnknown` where the catalog went away in the middle.
     """
+    if staged.rejected is not None:
+        # First, so that a crash in between repeats a rejected row rather than losing it.
+        beside = replace(provenance, asset_key=f"{provenance.asset_key}{SUFFIX}")
+        commit(catalog, staged.rejected, beside, folder)
     load = _Load(catalog, staged, provenance, folder)
     for attempt in range(_ATTEMPTS):
         table = load_table(catalog, staged.table.identifier)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import date, datetime, timezone
+from datetime import date
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg import types as ice
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, In, LessThan
-from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
+from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec, partition_record_value
 from pyiceberg.schema import Schema
 from pyiceberg.transforms import (
     BucketTransform,
@@ -96,30 +97,24 @@ def split(
     if spec.is_unpartitioned():
         yield (), batch
         return
-    values = [_partition_values(batch, field, schema) for field in spec.fields]
-    names = [str(index) for index in range(len(values))]
-    groups = pa.table(values, names=names).group_by(names, use_threads=False).aggregate([]).to_pylist()
-    if len(groups) == 1:
-        yield _record(groups[0], names, spec, schema), batch
-        return
+    names = [str(number) for number in range(len(spec.fields))]
+    # Rows are told apart by the number of their value: NaN equals nothing, and -0.0 equals 0.0.
+    values = [
+        pc.dictionary_encode(_partition_values(batch, field, schema), null_encoding="encode") for field in spec.fields
+    ]
+    numbers = pa.table([column.indices for column in values], names=names)
+    groups = numbers.group_by(names, use_threads=False).aggregate([]).to_pylist()
     for group in groups:
-        yield _record(group, names, spec, schema), batch.filter(_mask(values, [group[name] for name in names]))
+        partition = tuple(
+            partition_record_value(field, column.dictionary[group[name]].as_py(), schema)
+            for name, field, column in zip(names, spec.fields, values, strict=True)
+        )
+        yield partition, batch if len(groups) == 1 else batch.filter(_mask(values, [group[name] for name in names]))
 
 
-def _record(group: dict[str, Any], names: list[str], spec: PartitionSpec, schema: Schema) -> tuple[Any, ...]:
-    return tuple(
-        _partition_value(group[name], field.transform.result_type(schema.find_type(field.source_id)))
-        for name, field in zip(names, spec.fields, strict=True)
-    )
-
-
-def _mask(columns: list[pa.Array], values: list[Any]) -> pa.Array:
-    mask = None
-    for column, value in zip(columns, values, strict=True):
-        same = pc.is_null(column) if value is None else pc.equal(column, pa.scalar(value, column.type))
-        mask = same if mask is None else pc.and_(mask, same)
-    assert mask is not None
-    return pc.fill_null(mask, False)
+def _mask(columns: list[pa.DictionaryArray], numbers: list[int]) -> pa.Array:
+    same = [pc.equal(column.indices, number) for column, number in zip(columns, numbers, strict=True)]
+    return reduce(pc.and_, same)
 
 
 def _partition_values(batch: pa.RecordBatch, field: PartitionField, schema: Schema) -> pa.Array:
@@ -129,19 +124,8 @@ def _partition_values(batch: pa.RecordBatch, field: PartitionField, schema: Sche
     for part in name.split(".")[1:]:
         column = pc.struct_field(column, part)
     values = field.transform.pyarrow_transform(schema.find_type(field.source_id))(column)
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-
-
-def _partition_value(value: Any, type_: ice.IcebergType) -> Any:
-    """A value as Iceberg's partition record holds it: dates in days, times in microseconds since the epoch."""
-    if value is None or isinstance(value, (int, float, str, bool, bytes)):
-        return value
-    if isinstance(type_, (ice.TimestampType, ice.TimestamptzType)):
-        moment = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
-        return int((moment - datetime.fromtimestamp(0, timezone.utc)).total_seconds() * 1_000_000)
-    if isinstance(type_, ice.DateType):
-        return (value - datetime.fromtimestamp(0, timezone.utc).date()).days
-    return value
+    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return values.storage if isinstance(values, pa.ExtensionArray) else values
 
 
 def _of_window(spec: TableSpec, schema: Schema) -> list[tuple[str, Transform[Any, Any]]]:

@@ -6,7 +6,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
-from floe_ingestion.iceberg.merge import Merge
+from floe_ingestion.iceberg.plan import Merge
 from floe_ingestion.iceberg.removal import Removal
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
@@ -79,13 +79,12 @@ def _described(
     plan = plan or Merge(Removal(), ())
     merged = staged.table.write_disposition == "merge"
     added = int(summary.get("added-records", 0)) - sum(file.rows for file in plan.removal.rewritten)
-    updated = plan.removal.rows - plan.deleted if merged else 0
     return Landed(
         table=str(staged.table),
         snapshot_id=snapshot.snapshot_id,
         load_id=summary.get(LOAD_ID, staged.load_id),
-        rows_added=added - updated,
-        rows_updated=updated,
+        rows_added=added - plan.updated,
+        rows_updated=plan.updated,
         rows_deleted=plan.deleted if merged else plan.removal.rows,
         rows_unchanged=plan.unchanged,
         rows_total=live_rows(snapshot),

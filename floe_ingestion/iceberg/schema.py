@@ -6,25 +6,25 @@ finds its files already in their final form.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg import types as ice
 from pyiceberg.catalog.noop import NoopCatalog
 from pyiceberg.io import load_file_io
-from pyiceberg.io.pyarrow import pyarrow_to_schema, schema_to_pyarrow
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import new_table_metadata
-from pyiceberg.table.name_mapping import MappedField, NameMapping
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 
-from floe_ingestion.errors import ConfigurationError, ContractBroken, KeyViolation, PermanentError, SchemaConflict
+from floe_ingestion.errors import ContractBroken, KeyViolation, PermanentError, SchemaConflict
+from floe_ingestion.iceberg.columns import declared_columns, iceberg_type, new_schema, parse_type, variant_name
 from floe_ingestion.iceberg.partition import partition_spec
-from floe_ingestion.iceberg.types import carried, cast, widened
-from floe_ingestion.naming import normalize_identifier
+from floe_ingestion.iceberg.types import cast, widened
+from floe_ingestion.naming import normalize_column
 from floe_ingestion.spec import ContractMode, TableSpec
 
 DLT_COLUMNS = frozenset({"_dlt_id", "_dlt_load_id", "_dlt_root_id", "_dlt_parent_id", "_dlt_list_idx"})
@@ -41,6 +41,10 @@ class SchemaPlan:
     def __init__(self, spec: TableSpec, transaction: Transaction | None, key: Sequence[str] = ()) -> None:
         self.spec, self.key = spec, tuple(key)
         self.discarded: dict[str, int] = {}
+        self.constants: Mapping[str, pa.Scalar] = {}
+        """Columns that every row of the load gets, beside the source's own."""
+        self.on_reject: Callable[[pa.RecordBatch, str], None] = lambda rows, reason: None
+        """Takes the rows that the contract keeps out, as they came, and why."""
         self._existed = transaction is not None
         self._transaction = transaction
         self._incoming: pa.Schema | None = None
@@ -77,6 +81,7 @@ class SchemaPlan:
 
         Raises `ContractBroken`, `SchemaConflict`, `UnsupportedType` or `KeyViolation`.
         """
+        batch = self._with_constants(batch)
         if self._incoming is None or not batch.schema.equals(self._incoming):
             self.absorb(batch.schema)
         batch = self._without_forbidden_rows(batch)
@@ -106,7 +111,7 @@ class SchemaPlan:
     def _positions(self, incoming: pa.Schema) -> dict[str, int]:
         positions: dict[str, int] = {}
         for index, field in enumerate(incoming):
-            name = normalize_identifier(field.name)
+            name = normalize_column(field.name)
             if name in DLT_COLUMNS:
                 continue
             if name in positions:
@@ -125,18 +130,24 @@ class SchemaPlan:
         existing = {field.name: field for field in self.schema.fields} if self.schema is not None else {}
         arriving: list[ice.NestedField] = []
         forbidden: list[tuple[str, ContractMode]] = []
-        for name, index in positions.items():
-            type_ = self._declared(name) or _iceberg_type(name, incoming.field(index).type)
+        for field_name, index in list(positions.items()):
+            name = field_name
+            type_ = self._declared(name) or iceberg_type(name, incoming.field(index).type)
             if type_ is None:
                 continue  # only nulls so far: the table's column stays null, a new one waits for its type
             met = existing.get(name)
             mode = self._verdict(name, type_, met)
             if mode != "evolve":
                 forbidden.append((name, mode))
-            elif met is None:
-                arriving.append(ice.NestedField(-1, name, type_, required=False))
-            else:
-                arriving.append(ice.NestedField(-1, name, self._joined(name, met, type_), required=met.required))
+                continue
+            if met is not None and widened(met.field_type, type_) is None:
+                name = self._variant(name, met, type_, positions)
+                positions[name] = positions.pop(field_name)
+                met = existing.get(name)
+            joined = widened(met.field_type, type_) if met is not None else type_
+            if joined is None:
+                raise SchemaConflict(str(self.spec), name, str(met and met.field_type), str(type_))
+            arriving.append(ice.NestedField(-1, name, joined, required=met is not None and met.required))
         return arriving, forbidden
 
     def _verdict(self, name: str, type_: ice.IcebergType, met: ice.NestedField | None) -> ContractMode:
@@ -154,14 +165,18 @@ class SchemaPlan:
             raise ContractBroken(str(self.spec), name, str(type_))
         return mode
 
-    def _joined(self, name: str, met: ice.NestedField, type_: ice.IcebergType) -> ice.IcebergType:
-        joined = widened(met.field_type, type_)
-        if joined is None:
+    def _variant(self, name: str, met: ice.NestedField, type_: ice.IcebergType, taken: Container[str]) -> str:
+        """Where values go that their column cannot take; not for columns that rows are found by."""
+        incremental, partitions = self.spec.incremental, self.spec.partitions
+        cursor = {normalize_column(incremental.cursor_path)} if incremental is not None else set()
+        window = {partitions.column} if partitions is not None else set()
+        variant = variant_name(name, type_)
+        if name in {*self.key, *cursor, *window} or met.required or variant in taken:
             raise SchemaConflict(str(self.spec), name, str(met.field_type), str(type_))
-        return joined
+        return variant
 
     def _declared(self, name: str) -> ice.IcebergType | None:
-        column = self.spec.columns.get(name)
+        column = declared_columns(self.spec).get(name)
         return parse_type(column.type, str(self.spec), name) if column is not None and column.type else None
 
     def _new_table(self, arriving: list[ice.NestedField]) -> Transaction:
@@ -178,12 +193,23 @@ class SchemaPlan:
         assert self.schema is not None
         self._arrow = schema_to_pyarrow(self.schema)
 
+    def _with_constants(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for name, value in self.constants.items():
+            if name in batch.schema.names:
+                raise PermanentError(
+                    f"{self.spec}: the source has a column {name!r} of its own, which this load would add. "
+                    f"Choose other names: `validity_columns: [{name}_, …]`."
+                )
+            batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
+        return batch
+
     def _without_forbidden_rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         for index in self._forbidden:
             kept = pc.is_null(batch.column(index))
-            dropped = batch.num_rows - (pc.sum(kept).as_py() or 0)
-            if dropped:
-                self.discarded["contract"] = self.discarded.get("contract", 0) + dropped
+            dropped = batch.filter(pc.invert(kept))
+            if dropped.num_rows:
+                self.discarded["contract"] = self.discarded.get("contract", 0) + dropped.num_rows
+                self.on_reject(dropped, f"schema_contract: discard_row forbids column {batch.schema.names[index]!r}")
                 batch = batch.filter(kept)
         return batch
 
@@ -209,68 +235,3 @@ class SchemaPlan:
                     f"{self.spec}: {columns[index].null_count} rows have no value in the key column {name!r}. "
                     f"Nothing was written. Correct them in the source, or choose another primary_key."
                 )
-
-
-def new_schema(spec: TableSpec, fields: list[ice.NestedField], key: Sequence[str]) -> Schema:
-    """A schema without ids for a new table: documented columns, key columns required and identifying."""
-    numbered = [
-        ice.NestedField(
-            number,
-            field.name,
-            field.field_type,
-            required=field.name in key,
-            doc=_description(spec, field.name),
-        )
-        for number, field in enumerate(fields, start=1)
-    ]
-    floating = [f.name for f in numbered if f.required and isinstance(f.field_type, (ice.FloatType, ice.DoubleType))]
-    if floating:
-        raise KeyViolation(
-            f"{spec}: the key column {floating[0]!r} holds floating point numbers, which Iceberg does not take "
-            f"as an identifier. Declare it as a decimal or an integer (`columns: {{{floating[0]}: long}}`)."
-        )
-    return Schema(*numbered, identifier_field_ids=[field.field_id for field in numbered if field.required])
-
-
-def parse_type(text: str, table: str, column: str) -> ice.IcebergType:
-    """The primitive Iceberg type that `text` names."""
-    from pydantic import ValidationError
-
-    compact = "".join(text.lower().split()).replace(",", ", ")
-    try:
-        return ice.NestedField.model_validate({"id": 1, "name": column, "type": compact, "required": False}).field_type
-    except (ValidationError, ValueError) as error:
-        raise ConfigurationError(
-            f"{table}: column {column!r} is declared as {text!r}, which is no Iceberg type. Write one of: boolean, "
-            f"int, long, float, double, decimal(p, s), date, time, timestamp, timestamptz, string, uuid, binary."
-        ) from error
-
-
-def _description(spec: TableSpec, column: str) -> str | None:
-    declared = spec.columns.get(column)
-    return declared.description if declared is not None else None
-
-
-def _iceberg_type(name: str, type_: pa.DataType) -> ice.IcebergType | None:
-    arrow = carried(type_, name)
-    if arrow is None:
-        return None
-    numbers = iter(range(1, 10_000))
-
-    def mapped(field: pa.Field) -> MappedField:
-        children = [mapped(child) for child in _children(field.type)]
-        return MappedField(field_id=next(numbers), names=[field.name], fields=children)
-
-    # pyiceberg's public conversion wants ids; the ones given here are replaced when the type joins a schema.
-    field = pa.field(name, arrow)
-    return pyarrow_to_schema(pa.schema([field]), name_mapping=NameMapping([mapped(field)])).fields[0].field_type
-
-
-def _children(type_: pa.DataType) -> list[pa.Field]:
-    if pa.types.is_struct(type_):
-        return list(type_)
-    if pa.types.is_map(type_):
-        return [type_.key_field.with_name("key"), type_.item_field.with_name("value")]
-    if pa.types.is_list(type_):
-        return [type_.value_field.with_name("element")]
-    return []

@@ -35,18 +35,19 @@ def carried(type_: pa.DataType, column: str) -> pa.DataType | None:
 
 
 def widened(existing: ice.IcebergType, incoming: ice.IcebergType) -> ice.IcebergType | None:
-    """The type that holds both, reachable from `existing` by Iceberg's own promotions; None if there is none."""
+    """The type that holds both, reachable from `existing` by Iceberg's own promotions; None if there is none.
+
+    Equal to `existing`, field ids included, where that holds what comes in already.
+    """
     if existing == incoming:
         return existing
     if isinstance(existing, ice.StructType) and isinstance(incoming, ice.StructType):
         return _widened_struct(existing, incoming)
     if isinstance(existing, ice.ListType) and isinstance(incoming, ice.ListType):
         element = widened(existing.element_type, incoming.element_type)
-        return element and ice.ListType(incoming.element_id, element, incoming.element_required)
+        return element and ice.ListType(existing.element_id, element, existing.element_required)
     if isinstance(existing, ice.MapType) and isinstance(incoming, ice.MapType):
-        value = widened(existing.value_type, incoming.value_type)
-        same_key = existing.key_type == incoming.key_type
-        return ice.MapType(-1, incoming.key_type, -1, value, incoming.value_required) if value and same_key else None
+        return _widened_map(existing, incoming)
     return _widened_primitive(existing, incoming)
 
 
@@ -94,9 +95,11 @@ _CARRIERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], pa
 
 
 def _carried_decimal(type_: pa.DataType, column: str) -> pa.DataType:
-    if type_.precision > _LARGEST_DECIMAL:
+    scale = max(type_.scale, 0)  # hundreds and thousands, which a negative scale counts, are whole numbers
+    precision = type_.precision - type_.scale + scale
+    if precision > _LARGEST_DECIMAL:
         raise UnsupportedType(column, str(type_), f"Declare it as text, or with at most {_LARGEST_DECIMAL} digits.")
-    return pa.decimal128(type_.precision, type_.scale)
+    return pa.decimal128(precision, scale)
 
 
 def _carried_nested(type_: pa.DataType, column: str) -> pa.DataType | None:
@@ -126,15 +129,22 @@ def _is_list(type_: pa.DataType) -> bool:
 
 
 def _widened_struct(existing: ice.StructType, incoming: ice.StructType) -> ice.IcebergType | None:
-    known = {field.name: field for field in existing.fields}
+    arriving = {field.name: field for field in incoming.fields}
     fields: list[ice.NestedField] = []
-    for field in incoming.fields:
-        met = known.get(field.name)
-        inner = widened(met.field_type, field.field_type) if met else field.field_type
+    for field in existing.fields:
+        met = arriving.pop(field.name, None)
+        inner = widened(field.field_type, met.field_type) if met else field.field_type
         if inner is None:
             return None
-        fields.append(ice.NestedField(field.field_id, field.name, inner, required=bool(met and met.required)))
-    return ice.StructType(*fields)
+        fields.append(ice.NestedField(field.field_id, field.name, inner, field.required, field.doc))
+    return ice.StructType(*fields, *arriving.values())
+
+
+def _widened_map(existing: ice.MapType, incoming: ice.MapType) -> ice.IcebergType | None:
+    value = widened(existing.value_type, incoming.value_type)
+    if value is None or widened(existing.key_type, incoming.key_type) != existing.key_type:
+        return None
+    return ice.MapType(existing.key_id, existing.key_type, existing.value_id, value, existing.value_required)
 
 
 def _widened_primitive(existing: ice.IcebergType, incoming: ice.IcebergType) -> ice.IcebergType | None:
@@ -176,10 +186,9 @@ def _cast_struct(values: pa.Array, type_: pa.DataType) -> pa.Array:
 
 
 def _cast_list(values: pa.Array, type_: pa.DataType) -> pa.Array:
-    plain = pa.large_list(values.type.value_type)
-    lists = values if pa.types.is_large_list(values.type) else values.cast(plain)
-    elements = cast(lists.flatten(), type_.value_type)
-    lengths = pc.fill_null(pc.list_value_length(lists), 0)
+    # Not by Arrow's own cast: of a slice of a list view, 26.0 makes wrong lists.
+    elements = cast(values.flatten(), type_.value_type)
+    lengths = pc.fill_null(pc.list_value_length(values), 0)
     offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths).cast(pa.int64())])
-    made = pa.LargeListArray.from_arrays(offsets, elements, mask=lists.is_null())
+    made = pa.LargeListArray.from_arrays(offsets, elements, mask=values.is_null())
     return made.cast(type_) if made.type != type_ else made

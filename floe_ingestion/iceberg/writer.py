@@ -17,6 +17,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from floe_ingestion.errors import OutsideWindow
 from floe_ingestion.iceberg.partition import split, window_mask
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.staging import StagedFile, Window
@@ -123,7 +124,13 @@ class ParquetSink:
         if inside.null_count:
             self._discard("no partition", inside.null_count)
         kept = batch.filter(inside)
-        self._discard("outside window", batch.num_rows - inside.null_count - kept.num_rows)
+        outside = batch.num_rows - inside.null_count - kept.num_rows
+        if outside and self._window.strict:
+            raise OutsideWindow(
+                f"{self.plan.spec}: the source sent {outside} rows whose {self._window.column!r} lies outside the "
+                f"partition being loaded. Nothing was written. Correct the source, or set `outside_window: drop`."
+            )
+        self._discard("outside window", outside)
         return kept
 
     def _discard(self, reason: str, rows: int) -> None:

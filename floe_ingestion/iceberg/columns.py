@@ -1,0 +1,105 @@
+"""Columns for Iceberg tables: of new tables, from declared types, from Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+from pyiceberg import types as ice
+from pyiceberg.io.pyarrow import pyarrow_to_schema
+from pyiceberg.schema import Schema
+from pyiceberg.table.name_mapping import MappedField, NameMapping
+
+from floe_ingestion.errors import ConfigurationError, KeyViolation
+from floe_ingestion.iceberg.types import carried
+from floe_ingestion.naming import normalize_column
+from floe_ingestion.spec import ColumnSpec, TableSpec
+
+_VARIANTS: tuple[tuple[tuple[type[ice.IcebergType], ...], str], ...] = (
+    ((ice.StringType,), "text"),
+    ((ice.IntegerType, ice.LongType), "bigint"),
+    ((ice.FloatType, ice.DoubleType), "double"),
+    ((ice.BooleanType,), "bool"),
+    ((ice.DecimalType,), "decimal"),
+    ((ice.TimestampType, ice.TimestamptzType), "timestamp"),
+    ((ice.DateType,), "date"),
+    ((ice.TimeType,), "time"),
+    ((ice.BinaryType, ice.FixedType), "binary"),
+)
+
+
+def declared_columns(spec: TableSpec) -> dict[str, ColumnSpec]:
+    """The declared columns of a table, by the name that they have in it."""
+    return {normalize_column(name): column for name, column in spec.columns.items()}
+
+
+def variant_name(column: str, type_: ice.IcebergType) -> str:
+    """The column beside `column` for values of a type that it cannot take; named as dlt names its own."""
+    word = next((word for types, word in _VARIANTS if isinstance(type_, types)), "json")
+    return f"{column}__v_{word}"
+
+
+def new_schema(spec: TableSpec, fields: list[ice.NestedField], key: Sequence[str]) -> Schema:
+    """A schema without ids for a new table: documented columns, key columns required and identifying."""
+    numbered = [
+        ice.NestedField(
+            number,
+            field.name,
+            field.field_type,
+            required=field.name in key,
+            doc=_description(spec, field.name),
+        )
+        for number, field in enumerate(fields, start=1)
+    ]
+    floating = [f.name for f in numbered if f.required and isinstance(f.field_type, (ice.FloatType, ice.DoubleType))]
+    if floating:
+        raise KeyViolation(
+            f"{spec}: the key column {floating[0]!r} holds floating point numbers, which Iceberg does not take "
+            f"as an identifier. Declare it as a decimal or an integer (`columns: {{{floating[0]}: long}}`)."
+        )
+    return Schema(*numbered, identifier_field_ids=[field.field_id for field in numbered if field.required])
+
+
+def parse_type(text: str, table: str, column: str) -> ice.IcebergType:
+    """The primitive Iceberg type that `text` names."""
+    from pydantic import ValidationError
+
+    compact = "".join(text.lower().split()).replace(",", ", ")
+    try:
+        return ice.NestedField.model_validate({"id": 1, "name": column, "type": compact, "required": False}).field_type
+    except (ValidationError, ValueError) as error:
+        raise ConfigurationError(
+            f"{table}: column {column!r} is declared as {text!r}, which is no Iceberg type. Write one of: boolean, "
+            f"int, long, float, double, decimal(p, s), date, time, timestamp, timestamptz, string, uuid, binary."
+        ) from error
+
+
+def _description(spec: TableSpec, column: str) -> str | None:
+    declared = declared_columns(spec).get(column)
+    return declared.description if declared is not None else None
+
+
+def iceberg_type(name: str, type_: pa.DataType) -> ice.IcebergType | None:
+    """The Iceberg type that carries `type_`, with ids that mean nothing yet; None while only nulls are known."""
+    arrow = carried(type_, name)
+    if arrow is None:
+        return None
+    numbers = iter(range(1, 10_000))
+
+    def mapped(field: pa.Field) -> MappedField:
+        children = [mapped(child) for child in _children(field.type)]
+        return MappedField(field_id=next(numbers), names=[field.name], fields=children)
+
+    # pyiceberg's public conversion wants ids; the ones given here are replaced when the type joins a schema.
+    field = pa.field(name, arrow)
+    return pyarrow_to_schema(pa.schema([field]), name_mapping=NameMapping([mapped(field)])).fields[0].field_type
+
+
+def _children(type_: pa.DataType) -> list[pa.Field]:
+    if pa.types.is_struct(type_):
+        return list(type_)
+    if pa.types.is_map(type_):
+        return [type_.key_field.with_name("key"), type_.item_field.with_name("value")]
+    if pa.types.is_list(type_):
+        return [type_.value_field.with_name("element")]
+    return []

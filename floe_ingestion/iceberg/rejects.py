@@ -1,0 +1,72 @@
+"""Rows that a contract keeps out of a table: kept in `<table>__rejected`, as JSON, with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pyarrow as pa
+from pyiceberg.table import Table
+
+from floe_ingestion.iceberg.schema import SchemaPlan
+from floe_ingestion.iceberg.writer import ParquetSink
+from floe_ingestion.spec import TableSpec
+from floe_ingestion.staging import StagedTable
+
+SUFFIX = "__rejected"
+
+
+class Rejects:
+    """Collects the rejected rows of one load; nothing is opened before there is one."""
+
+    def __init__(
+        self, spec: TableSpec, load_id: str, find_table: Callable[[tuple[str, ...]], Table | None], folder: Path
+    ) -> None:
+        self._spec = rejected_table(spec)
+        self._load_id, self._find_table, self._folder = load_id, find_table, folder
+        self._sink: ParquetSink | None = None
+
+    def take(self, rows: pa.RecordBatch, reason: str) -> None:
+        """Keep `rows` as they came."""
+        if self._sink is None:
+            table = self._find_table(self._spec.identifier)
+            plan = SchemaPlan(self._spec, table.transaction() if table is not None else None)
+            self._sink = ParquetSink(self._folder, plan)
+        now = datetime.now(timezone.utc)
+        kept = [json.dumps(row, default=str, ensure_ascii=False) for row in rows.to_pylist()]
+        self._sink.write(
+            pa.table(
+                {
+                    "load_id": pa.repeat(pa.scalar(self._load_id), len(kept)),
+                    "rejected_at": pa.repeat(pa.scalar(now, pa.timestamp("us", "UTC")), len(kept)),
+                    "reason": pa.repeat(pa.scalar(reason), len(kept)),
+                    "row": pa.array(kept, pa.string()),
+                }
+            )
+        )
+
+    def close(self) -> StagedTable | None:
+        """What there is to land; None for no rejected row."""
+        if self._sink is None:
+            return None
+        files = self._sink.close()
+        plan = self._sink.plan
+        return StagedTable(self._spec, files, plan.schema, plan.partition_spec, load_id=f"{self._load_id}-rejected")
+
+    def abort(self) -> None:
+        """The load failed: stop without finishing."""
+        if self._sink is not None:
+            self._sink.abort()
+
+
+def rejected_table(spec: TableSpec) -> TableSpec:
+    """The table beside `spec` that takes its rejected rows."""
+    return TableSpec(
+        source=spec.source,
+        source_type=spec.source_type,
+        resource=spec.resource,
+        namespace=spec.namespace,
+        name=f"{spec.name}{SUFFIX}",
+    )
