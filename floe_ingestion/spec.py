@@ -13,8 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import (
-    BOTH_PLACES,
-    NO_PLACE,
     ColumnName,
     Count,
     Cron,
@@ -32,11 +30,12 @@ from floe_ingestion.formats import (
     Tags,
     TimeZone,
     instant,
+    mistake_of_place,
     one_or_many,
 )
 
 WriteDisposition = Literal["append", "replace", "merge"]
-MergeStrategy = Literal["upsert", "insert-only", "delete-insert"]
+MergeStrategy = Literal["upsert", "insert-only", "delete-insert", "scd2"]
 MergeMode = Literal["auto", "merge-on-read", "copy-on-write"]
 ContractMode = Literal["evolve", "freeze", "discard_value", "discard_row"]
 PartitionType = Literal["hourly", "daily", "weekly", "monthly", "static"]
@@ -111,6 +110,8 @@ class PartitionsSpec(StrictModel):
     """Exclusive; open where absent."""
     timezone: TimeZone = "UTC"
     keys: Names = ()
+    outside_window: Literal["drop", "error"] = "drop"
+    """Rows that the source sends beside those it was asked for: left out and counted, or an error."""
     start_param: str | None = None
     """rest_api: the request parameter that takes the start of a window, as ISO text in UTC."""
     end_param: str | None = None
@@ -167,6 +168,8 @@ class DestinationSpec(StrictModel):
     """How rows leave their files: marked where they lie, written anew, or whichever suits the file."""
     hard_delete: str | None = None
     """A column whose true, or any value, says that the row's key is gone."""
+    validity_columns: tuple[str, str] = ("valid_from", "valid_to")
+    """scd2: from when to when a version of a row was the current one."""
     primary_key: Names = ()
     schema_contract: Contract | None = None
     columns: Columns = {}
@@ -175,12 +178,8 @@ class DestinationSpec(StrictModel):
 
     @model_validator(mode="after")
     def _one_place(self) -> DestinationSpec:
-        if self.table is not None and self.namespace is not None:
-            raise ValueError(BOTH_PLACES)
-        if self.table is None and self.namespace is None:
-            raise ValueError(NO_PLACE)
-        if self.table is not None and self.table_prefix:
-            raise ValueError("`table_prefix` goes with `schema`; with `table`, write the whole name")
+        if mistake := mistake_of_place(self.table, self.namespace, self.table_prefix):
+            raise ValueError(mistake)
         return self
 
 
@@ -249,6 +248,7 @@ class TableSpec(StrictModel):
     merge_strategy: MergeStrategy = "upsert"
     merge_mode: MergeMode = "auto"
     hard_delete: str | None = None
+    validity_columns: tuple[str, str] = ("valid_from", "valid_to")
     primary_key: tuple[str, ...] = ()
     """Empty for a merge whose key the source may know (a database) or that falls back to `id`."""
     schema_contract: ContractSpec = ContractSpec()
@@ -287,7 +287,6 @@ class Spec(StrictModel):
     """A whole floe.yaml, resolved."""
 
     path: str
-    """The file that it was read from."""
     plugins: PluginsSpec = PluginsSpec()
     defaults: DefaultsSpec = DefaultsSpec()
     sources: tuple[SourceSpec, ...] = ()

@@ -1,0 +1,226 @@
+"""floe.yaml as a `Spec`: every mistake of the file at once, or none and every table resolved.
+
+Nothing is created, connected, expanded or read from the environment.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from floe_ingestion.errors import ConfigurationError, PluginError
+from floe_ingestion.formats import nearest
+from floe_ingestion.naming import normalize_identifier
+from floe_ingestion.report import Model, Report
+from floe_ingestion.resolution import (
+    Landing,
+    check_collisions,
+    check_destination,
+    check_source,
+    distinct,
+    landings,
+)
+from floe_ingestion.sentences import scrubbed
+from floe_ingestion.sources.base import ResourceSpec, SourceConnector
+from floe_ingestion.sources.registry import connector_class
+from floe_ingestion.spec import DefaultsSpec, PluginsSpec, SourceSpec, Spec, StrictModel
+from floe_ingestion.yaml_file import YamlFile, YamlPath, is_list, is_mapping, shown
+
+_SECTIONS = ("plugins", "ingestion")
+_Find = Callable[[str], type[SourceConnector]]
+_SOURCES: YamlPath = ("ingestion", "sources")
+# Keys of a source that have no part in which tables it lands: a mistake there must not hide one elsewhere.
+_ASIDE = frozenset({"description", "owners", "tags", "group", "enabled", "schedule", "retry", "pool"})
+
+
+class _Section(StrictModel):
+    """`ingestion`, whose parts are read one by one."""
+
+    defaults: Any = None
+    sources: list[Any] = Field(min_length=1, examples=["[{name: orders, type: rest_api, …}]"])
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One source as far as it could be understood."""
+
+    at: YamlPath
+    source: SourceSpec
+    landings: tuple[Landing, ...]
+
+
+def load_spec(path: str | os.PathLike[str]) -> Spec:
+    """The file at `path`, validated and with the tables of each source resolved.
+
+    Raises a `ConfigurationError` with one `Problem` for each mistake: its YAML path and line, what was met
+    and what to write instead.
+    """
+    name = os.fspath(path)
+    if not Path(name).is_file():
+        raise ConfigurationError(
+            f"{name} is not there, or is no file. Write it (an `ingestion:` section with `sources:`), or say "
+            f"where it is in the environment variable FLOE_SPEC."
+        )
+    file = YamlFile.read(Path(name), name, _SECTIONS)
+    report = Report(name, file)
+    plugins = _plugins(file, report)
+    section = _section(file, report)
+    at = ("ingestion", "defaults")
+    defaults = report.validated(DefaultsSpec, section.get("defaults", {}), at).model or DefaultsSpec()
+    entries = _entries(section, defaults, report)
+    report.close()
+    return Spec(
+        path=name,
+        plugins=plugins,
+        defaults=defaults,
+        sources=tuple(_source(entry, defaults, f"{name}: {shown(entry.at)}") for entry in entries),
+    )
+
+
+def source_from(source_type: str, destination: str, config: Mapping[str, Any]) -> SourceSpec:
+    """A source that was configured in Python, with its tables resolved.
+
+    `destination` is `<schema>.<table>` for one resource or `<schema>` for many. `config` is what floe.yaml
+    holds under the source's `config`, or a whole entry of its `sources`: one with a key `config`, such as
+    `SourceSpec.as_entry` makes. Raises a `ConfigurationError` with every mistake.
+    """
+    name = f"create_pipeline({source_type!r})"
+    report = Report(name)
+    entry: dict[str, Any] = dict(config) if "config" in config else {"config": dict(config)}
+    _agree(entry, "type", source_type, report)
+    entry.setdefault("name", source_type)
+    entry["destination"] = _destination(entry.get("destination", {}), destination, report)
+    found = _entry(entry, (), DefaultsSpec(), report)
+    report.close()
+    if found is None:
+        raise ConfigurationError(f"{name} was given a configuration that nothing could be made of.")
+    return _source(found, DefaultsSpec(), name)
+
+
+def _destination(given: Any, place: str, report: Report) -> Any:
+    if not is_mapping(given):
+        return given
+    destination, key = dict(given), "table" if "." in place else "schema"
+    if given.get("schema") is not None and given.get("table") is None:
+        key = "schema"  # a namespace may have dots
+    _agree(destination, key, place, report, ("destination",))
+    return destination
+
+
+def _agree(entry: dict[str, Any], key: str, value: str, report: Report, at: YamlPath = ()) -> None:
+    """Put the argument `value` into the entry, which may say the same and nothing else."""
+    if entry.setdefault(key, value) != value:
+        report.add((*at, key), f"is not {value!r}, which was passed as an argument. Leave it out here")
+
+
+def _plugins(file: YamlFile, report: Report) -> PluginsSpec:
+    if "plugins" not in file.data:
+        # Other sections are not ours, but plugins passed over would land rows in the default warehouse.
+        for key in file.top_level_keys:
+            if key not in _SECTIONS and nearest(key, ["plugins"]):
+                report.add((key,), "is not read. Did you mean 'plugins'?")
+    return report.validated(PluginsSpec, file.data.get("plugins", {}), ("plugins",)).model or PluginsSpec()
+
+
+def _section(file: YamlFile, report: Report) -> Mapping[str, Any]:
+    if "ingestion" not in file.data:
+        near = [key for key in file.top_level_keys if nearest(key, ["ingestion"])]
+        instead = f"is it what {near[0]!r} should be?" if near else "write `ingestion:` with `sources:` in it"
+        report.add(("ingestion",), f"is missing; {instead}")
+        return {}
+    section = report.validated(_Section, file.data["ingestion"], ("ingestion",)).data
+    return section if is_mapping(section) else {}
+
+
+def _entries(section: Mapping[str, Any], defaults: DefaultsSpec, report: Report) -> list[_Entry]:
+    sources = section.get("sources")
+    if not is_list(sources):
+        return []
+    # A look at the entry points of all installed packages takes 10 ms.
+    find = functools.cache(connector_class)
+    places = [(*_SOURCES, index) for index in range(len(sources))]
+    found = [_entry(source, at, defaults, report, find) for source, at in zip(sources, places, strict=True)]
+    entries = [entry for entry in found if entry is not None]
+    _check_names(sources, report)
+    check_collisions((landing for entry in entries for landing in entry.landings), report)
+    return entries
+
+
+def _entry(
+    raw: Any, at: YamlPath, defaults: DefaultsSpec, report: Report, find: _Find = connector_class
+) -> _Entry | None:
+    checked = report.validated(SourceSpec, raw, at, despite=_ASIDE)
+    check_destination(raw, at, report)
+    check_source(checked.data, at, report)
+    specs = _resources(checked.data, at, report, find)
+    if specs is None:
+        return None
+    resources = distinct(specs, checked.data.get("config", {}), at, report)
+    if checked.model is None:
+        return None
+    return _Entry(at, checked.model, tuple(landings(checked.model, resources, defaults, at, report)))
+
+
+def _resources(source: Any, at: YamlPath, report: Report, find: _Find) -> tuple[ResourceSpec, ...] | None:
+    """What the connector of the source makes of its `config`; None after its mistakes were noted."""
+    if not is_mapping(source) or not isinstance(source.get("type"), str):
+        return None
+    config = source.get("config", {})
+    try:
+        connector = find(source["type"])
+    except PluginError as error:
+        report.add((*at, "type"), str(error).rstrip("."))
+        return None
+    if not is_mapping(config):
+        return None
+    return _resource_specs(connector, config, (*at, "config"), report)
+
+
+def _resource_specs(
+    connector: type[SourceConnector], config: Mapping[str, Any], at: YamlPath, report: Report
+) -> tuple[ResourceSpec, ...] | None:
+    try:
+        configured = report.validated(connector, config, at, despite=_scalars(connector, config)).model
+        return configured.resource_specs() if configured else None
+    except ConfigurationError as error:
+        report.add(at, scrubbed(str(error).rstrip("."), config, at))
+        return None
+
+
+def _scalars(connector: type[SourceConnector], config: Mapping[str, Any]) -> set[str]:
+    """Optional keys that hold no resources: mistakes there need not hide those of the tables."""
+    optional = {info.alias or name for name, info in connector.model_fields.items() if not info.is_required()}
+    return {key for key in optional if not is_list(config.get(key)) and not is_mapping(config.get(key))}
+
+
+def _check_names(sources: Sequence[Any], report: Report) -> None:
+    """Note the names of sources that are equal, or become so when dlt normalises them."""
+    first: dict[str, tuple[str, YamlPath]] = {}
+    for index, source in enumerate(sources):
+        name = source.get("name") if is_mapping(source) else None
+        if not isinstance(name, str) or not name.strip():
+            continue
+        place = (*_SOURCES, index, "name")
+        other, other_place = first.setdefault(normalize_identifier(name), (name, place))
+        if other_place != place:
+            same = "is given twice" if other == name else f"and {other!r} are one name to dlt"
+            first_place = report.where(other_place)
+            report.add(place, f"{name!r} {same} (the first: {first_place}). Rename one of the sources")
+
+
+def _source(entry: _Entry, defaults: DefaultsSpec, place: str) -> SourceSpec:
+    destination = _completed(entry.source.destination, defaults, ("write_disposition", "schema_contract"))
+    source = _completed(entry.source, defaults, ("retry", "schedule", "group"))
+    source = source.model_copy(update={"destination": destination})
+    return source.resolved(place, tuple(landing.table for landing in entry.landings))
+
+
+def _completed(model: Model, defaults: DefaultsSpec, keys: tuple[str, ...]) -> Model:
+    given = {key: getattr(defaults, key) for key in keys if getattr(model, key) is None}
+    return model.model_copy(update={key: value for key, value in given.items() if value is not None})

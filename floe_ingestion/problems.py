@@ -1,0 +1,130 @@
+"""pydantic's errors as mistakes of a file: each once, at its YAML path, in our words (`sentences.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from floe_ingestion.formats import nearest
+from floe_ingestion.sentences import Found, Mistake, Written, expected, sentence
+from floe_ingestion.yaml_file import YamlPath, is_list, is_mapping
+
+
+def mistakes(
+    error: ValidationError, model: type[BaseModel], data: Any, at: YamlPath, written: Written
+) -> list[Mistake]:
+    """What is wrong with `data`, which stands at `at` in the file and should have been a `model`.
+
+    The paths of the mistakes begin at `data`.
+    """
+    found = _chosen([_located(each, data) for each in error.errors(include_url=False)])
+    return list(dict.fromkeys(_mistake(each, model, data, at, written) for each in found))
+
+
+def _mistake(found: Found, model: type[BaseModel], data: Any, at: YamlPath, written: Written) -> Mistake:
+    fields = _fields(model, found)
+    message = sentence(found, fields, data, at, written)
+    unknown = found.kind == "extra_forbidden"
+    return Mistake(found.path, message, unknown, nearest(str(found.path[-1]), fields) if unknown else None)
+
+
+def _located(error: Any, data: Any) -> Found:
+    """`error` with its path in the data: of pydantic's `loc`, what is no key is the member of a union."""
+    path: YamlPath = ()
+    branches: list[tuple[YamlPath, str]] = []
+    absent = len(error["loc"]) - 1 if error["type"] in ("missing", "extra_forbidden") else None
+    for index, element in enumerate(error["loc"]):
+        if _holds(data, element):
+            path, data = (*path, element), data[element]
+        elif index == absent:
+            path = (*path, element)
+        else:
+            branches.append((path, str(element)))
+    kind, context = error["type"], error.get("ctx", {})
+    return Found(path, kind, error["input"], context, error["msg"], tuple(branches), expected(kind, context))
+
+
+def _holds(data: Any, element: str | int) -> bool:
+    if is_list(data):
+        return isinstance(element, int) and element < len(data)
+    return is_mapping(data) and element in data
+
+
+def _chosen(found: Iterable[Found], depth: int = 0) -> list[Found]:
+    """Of each union only the member that fits best, or one error that names what all of them expect."""
+    chosen: list[Found] = []
+    unions: dict[YamlPath, dict[str, list[Found]]] = {}
+    for each in found:
+        if len(each.branches) > depth:
+            place, member = each.branches[depth]
+            unions.setdefault(place, {}).setdefault(member, []).append(each)
+        else:
+            chosen.append(each)
+    for place, members in unions.items():
+        fitting = [errors for errors in members.values() if not _is_mismatch(errors, place)]
+        if fitting:
+            best: list[Found] = min([_chosen(errors, depth + 1) for errors in fitting], key=len)
+            chosen += best
+        else:
+            every = [each for errors in members.values() for each in errors]
+            words = dict.fromkeys(word for each in every for word in each.expected)
+            chosen.append(replace(every[0], expected=tuple(words)))
+    return chosen
+
+
+def _is_mismatch(errors: list[Found], place: YamlPath) -> bool:
+    """Whether a member of a union could not even begin with what it met."""
+    return all(each.path == place and each.expected for each in errors)
+
+
+def _fields(model: type[BaseModel], found: Found) -> dict[str, FieldInfo]:
+    """The keys that the model knows around `found`; those of all members where a union stands there."""
+    kinds: list[Any] = [model]
+    for element in found.path[:-1]:
+        kinds = [inner for kind in kinds for inner in _inner(kind, element)]
+    models = [kind for kind in kinds if _is_model(kind)]
+    labels = {label for _, label in found.branches}
+    entered = [kind for kind in models if kind.__name__ in labels or labels & _tags(kind)]
+    return {name: info for kind in entered or models for name, info in _keys(kind).items()}
+
+
+def _inner(kind: Any, element: str | int) -> Iterator[Any]:
+    """The types that may stand at `element` of a value of type `kind`."""
+    if _is_model(kind):
+        if element in _keys(kind):
+            yield from _members(_keys(kind)[str(element)].annotation)
+    elif arguments := [argument for argument in get_args(kind) if argument is not Ellipsis]:
+        yield from _members(arguments[-1])  # of a mapping its values, of a list its items
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """The types that `annotation` allows, one by one."""
+    if hasattr(annotation, "__value__"):  # type X = …
+        yield from _members(annotation.__value__)
+    elif get_origin(annotation) is Annotated:
+        yield from _members(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _members(member)
+    else:
+        yield annotation
+
+
+def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    """The words that may tell this model from the others of its union (`type: bearer`)."""
+    annotations = [info.annotation for info in model.model_fields.values()]
+    literals = [annotation for annotation in annotations if get_origin(annotation) is Literal]
+    return {str(word) for literal in literals for word in get_args(literal)}
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

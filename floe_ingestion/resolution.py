@@ -1,0 +1,209 @@
+"""From a source and its resources to the tables they land in, and what only shows when these are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from floe_ingestion.formats import BOTH_PLACES, valid_table_part
+from floe_ingestion.naming import normalize_identifier
+from floe_ingestion.report import Report
+from floe_ingestion.sources.base import ResourceSpec
+from floe_ingestion.spec import ContractSpec, DefaultsSpec, DestinationSpec, SourceSpec, TableSpec
+from floe_ingestion.yaml_file import YamlPath, is_list, is_mapping
+
+_BESIDE_PARTITIONS = "stands beside `partitions`, and the window of a partition takes its place. Remove one"
+_BESIDE_REPLACE = (
+    "stands beside `write_disposition: replace`, which would drop every older row. "
+    "Write `append` or `merge`, or remove `incremental`"
+)
+
+
+@dataclass(frozen=True)
+class Landing:
+    """A table, and the places in the file that decide about it."""
+
+    table: TableSpec
+    resource: YamlPath
+    """Where the resource stands."""
+    incremental: YamlPath
+    """Where its cursor stands, if it has one."""
+
+
+def distinct(
+    resources: Sequence[ResourceSpec], config: Mapping[str, Any], at: YamlPath, report: Report
+) -> list[tuple[ResourceSpec, YamlPath]]:
+    """The resources of the source at `at`, each with its place, but for those whose name another has."""
+    places = [_place(config, index, resource.name, at) for index, resource in enumerate(resources)]
+    if not resources:
+        report.add((*at, "config"), "names nothing to load. Name at least one resource")
+    return list(_distinct(zip(resources, places, strict=True), report))
+
+
+def landings(
+    source: SourceSpec,
+    resources: Sequence[tuple[ResourceSpec, YamlPath]],
+    defaults: DefaultsSpec,
+    at: YamlPath,
+    report: Report,
+) -> list[Landing]:
+    """Where each resource of the source at `at` lands; without what mistakes concern, after noting these."""
+    found: list[Landing] = []
+    for resource, place in resources:
+        name = _table_name(source.destination, resource, place, report)
+        if name is not None:
+            table = _table(source, resource, defaults, name)
+            own = resource.incremental is not None
+            found.append(Landing(table, place, (*place, "incremental") if own else (*at, "incremental")))
+    _check_names_of_one_table(source.destination, [resource for resource, _ in resources], at, report)
+    _check_cursors(found, report)
+    return found
+
+
+def check_destination(data: Any, at: YamlPath, report: Report) -> None:
+    """Note a destination with two places, whatever else is wrong with it."""
+    destination = data.get("destination") if is_mapping(data) else None
+    if is_mapping(destination) and destination.get("table") and destination.get("schema"):
+        report.add((*at, "destination"), BOTH_PLACES)
+
+
+def check_source(data: Any, at: YamlPath, report: Report) -> None:
+    """Note what the keys of a source alone tell about its cursor, whatever else is wrong with it."""
+    destination = data.get("destination") if is_mapping(data) else None
+    if not is_mapping(destination):
+        return
+    if not is_mapping(data.get("incremental")):
+        return
+    if data.get("partitions") is not None:
+        report.add((*at, "incremental"), _BESIDE_PARTITIONS)
+        return
+    overridden = _mentions(data.get("config"), "write_disposition")
+    if destination.get("write_disposition") == "replace" and not overridden:
+        report.add((*at, "incremental"), _BESIDE_REPLACE)
+
+
+def check_collisions(found: Iterable[Landing], report: Report) -> None:
+    """Note each table that another resource lands in already, of whatever source."""
+    first: dict[str, Landing] = {}
+    for landing in found:
+        # Catalogs such as Glue and Hive tell no case apart.
+        other = first.setdefault(str(landing.table).lower(), landing)
+        if other is not landing:
+            who = f"resource {other.table.resource!r} of source {other.table.source!r}"
+            report.add(
+                landing.resource,
+                f"lands in {landing.table}, and so does {who} ({report.where(other.resource)}). "
+                f"Give one of them another `table` or `schema`",
+            )
+
+
+def _place(config: Mapping[str, Any], index: int, name: str, at: YamlPath) -> YamlPath:
+    """Where the resource stands in its connector's configuration, which may list resources under any key."""
+    for key, items in config.items():
+        if is_list(items) and index < len(items):
+            item = items[index]
+            if name in (item, item.get("name") if is_mapping(item) else None):
+                return (*at, "config", key, index)
+    return (*at, "config")
+
+
+def _distinct(
+    resources: Iterable[tuple[ResourceSpec, YamlPath]], report: Report
+) -> Iterator[tuple[ResourceSpec, YamlPath]]:
+    """The resources whose names stay apart when dlt normalises them."""
+    first: dict[str, tuple[str, YamlPath]] = {}
+    for resource, place in resources:
+        try:
+            name = normalize_identifier(resource.name)
+        except ValueError as error:
+            report.add(place, f"has no name: {error}. Write e.g. `name: orders`")
+            continue
+        other, other_place = first.setdefault(name, (resource.name, place))
+        if other_place == place:
+            yield resource, place
+        elif other == resource.name:
+            where = report.where(other_place)
+            report.add(place, f"is the second resource called {other!r} (the first: {where}). Rename one")
+        else:
+            report.add(place, f"{resource.name!r} and {other!r} both become {name!r} in a table. Rename one")
+
+
+def _table_name(
+    destination: DestinationSpec, resource: ResourceSpec, place: YamlPath, report: Report
+) -> tuple[str, ...] | None:
+    """Namespace and name of the resource's table; None after a mistake was noted."""
+    given = (destination.table or f"{destination.namespace}.").split(".")
+    name = resource.table or (given[-1] if destination.table else resource.name)
+    try:
+        own = valid_table_part(resource.table) if resource.table else name
+        return (*given[:-1], normalize_identifier(destination.table_prefix + own))
+    except ValueError as error:
+        report.add((*place, "table"), str(error))
+        return None
+
+
+def _check_names_of_one_table(
+    destination: DestinationSpec, resources: Sequence[ResourceSpec], at: YamlPath, report: Report
+) -> None:
+    unnamed = [resource.name for resource in resources if resource.table is None]
+    if destination.table is not None and len(unnamed) > 1:
+        report.add(
+            (*at, "destination", "table"),
+            f"is one table, for {len(unnamed)} resources: {', '.join(unnamed)}. Write `schema: "
+            f"{destination.table.rpartition('.')[0]}` instead, or give all but one resource a `table`",
+        )
+
+
+def _check_cursors(found: Iterable[Landing], report: Report) -> None:
+    for landing in found:
+        table = landing.table
+        if table.incremental is None:
+            continue
+        if table.partitions is not None:
+            report.add(landing.incremental, _BESIDE_PARTITIONS)
+        elif table.write_disposition == "replace":
+            report.add(landing.incremental, _BESIDE_REPLACE)
+
+
+def _table(
+    source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, name: tuple[str, ...]
+) -> TableSpec:
+    destination = source.destination
+    # What a destination says of tables in the same words holds for each of them.
+    shared = TableSpec.model_fields.keys() & DestinationSpec.model_fields.keys()
+    decided = {
+        "source": source.name,
+        "source_type": source.type,
+        "resource": resource.name,
+        "namespace": name[:-1],
+        "name": name[-1],
+        "write_disposition": _first("write_disposition", resource, destination, defaults) or "append",
+        "schema_contract": _first("schema_contract", resource, destination, defaults) or ContractSpec(),
+        "primary_key": _first("primary_key", resource, destination) or (),
+        "columns": _columns(destination.columns, resource.columns),
+        "incremental": _first("incremental", resource, source),
+        "partitions": source.partitions,
+        "description": _first("description", resource, source),
+    }
+    return TableSpec.model_validate({key: getattr(destination, key) for key in shared} | decided)
+
+
+def _first(key: str, *models: BaseModel) -> Any:
+    """What the first model says that says anything."""
+    return next((value for model in models if (value := getattr(model, key))), None)
+
+
+def _mentions(data: Any, key: str) -> bool:
+    if is_mapping(data):
+        return key in data or any(_mentions(value, key) for value in data.values())
+    return is_list(data) and any(_mentions(value, key) for value in data)
+
+
+def _columns(general: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, the resource's own winning, also where only the spelling of a column differs."""
+    spelled = {normalize_identifier(name) for name in own}
+    kept = {name: column for name, column in general.items() if normalize_identifier(name) not in spelled}
+    return {**kept, **own}
