@@ -1,0 +1,210 @@
+"""Readers of the file formats: batches in bounded memory, and errors that name the file and the row."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from floe_ingestion.errors import SourceRejected, SourceUnavailable
+from floe_ingestion.sources.csv_types import ColumnTypes, Unfitting, word_of
+from floe_ingestion.sources.exact import EXACT, LONG_NUMBER
+from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions
+
+_CHUNK = 1024 * 1024
+_BATCH_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source; `open` gives its bytes, decompressed, from the start each time."""
+
+    path: str
+    """Relative to the source's folder."""
+    open: Callable[[], IO[bytes]]
+
+
+def read_csv(file: SourceFile, options: CsvOptions, types: ColumnTypes) -> Iterator[pa.RecordBatch]:
+    """Batches of about `block_size` bytes of text; none for a file without rows."""
+    with _errors_of(file), file.open() as stream:
+        header = _header(stream, options)
+    if header is None:
+        return
+    names = _checked(list(options.column_names) or header, file)
+    row = options.skip_rows + options.header
+    with _errors_of(file), file.open() as stream:
+        for batch in _csv_reader(stream, names, options):
+            try:
+                columns = [types.typed(name, batch.column(index)) for index, name in enumerate(names)]
+            except Unfitting as error:
+                raise SourceRejected(_sentence(file, row + error.index + 1, error)) from error
+            row += batch.num_rows
+            yield pa.RecordBatch.from_arrays(columns, names=names)
+
+
+def read_jsonl(file: SourceFile, options: JsonlOptions) -> Iterator[list[dict[str, Any]]]:
+    """Lists of rows; empty lines are passed over."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    with _errors_of(file), file.open() as stream:
+        for number, line in enumerate(_lines(stream), start=1):
+            if not line.strip():
+                continue
+            rows.append(_object(line, file, number))
+            size += len(line)
+            if len(rows) >= options.batch_size or size >= _BATCH_BYTES:
+                yield rows
+                rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def read_parquet(file: SourceFile, options: ParquetOptions) -> Iterator[pa.RecordBatch]:
+    """Batches of `batch_size` rows; times finer than a microsecond are cut to it, for Iceberg holds no finer."""
+    with _errors_of(file), file.open() as stream, pq.ParquetFile(stream) as parquet:
+        known = parquet.schema_arrow.names
+        if missing := [name for name in options.columns if name not in known]:
+            raise SourceRejected(f"{file.path} has no column {', '.join(missing)}. It has: {', '.join(known)}.")
+        columns = list(options.columns) or None
+        for batch in parquet.iter_batches(batch_size=options.batch_size, columns=columns):
+            yield _in_microseconds(batch)
+
+
+def _csv_reader(stream: IO[bytes], names: list[str], options: CsvOptions) -> Any:
+    return pacsv.open_csv(
+        stream,
+        read_options=pacsv.ReadOptions(
+            # With threads Arrow cannot tell the number of a bad row; it reads a stream in one thread all the same.
+            use_threads=False,
+            block_size=options.block_size,
+            skip_rows=options.skip_rows,
+            skip_rows_after_names=int(options.header),
+            column_names=names,
+            encoding=options.encoding,
+        ),
+        parse_options=pacsv.ParseOptions(
+            delimiter=options.delimiter,
+            quote_char=options.quote_char or False,
+            escape_char=options.escape_char or False,
+            newlines_in_values=True,
+        ),
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=["", *options.null_values],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def _header(stream: IO[bytes], options: CsvOptions) -> list[str] | None:
+    """The names in the first row, or the row itself where it is none; None for a file without any row."""
+    encoding = "utf-8-sig" if options.encoding.lower() in ("utf-8", "utf8") else options.encoding
+    text = io.TextIOWrapper(io.BytesIO(stream.read(_CHUNK)), encoding, errors="replace", newline="")
+    rows = csv.reader(
+        islice(text, options.skip_rows, None),
+        delimiter=options.delimiter,
+        quotechar=options.quote_char,
+        escapechar=options.escape_char,
+        quoting=csv.QUOTE_MINIMAL if options.quote_char else csv.QUOTE_NONE,
+    )
+    return next((row for row in rows if row), None)
+
+
+def _checked(names: list[str], file: SourceFile) -> list[str]:
+    for number, name in enumerate(names, start=1):
+        if not name.strip():
+            raise SourceRejected(f"{file.path}: column {number} of the header has no name. Write `column_names`.")
+        if name in names[: number - 1]:
+            raise SourceRejected(f"{file.path}: the header names {name!r} twice. Write `column_names` that differ.")
+    return names
+
+
+def _sentence(file: SourceFile, row: int, error: Unfitting) -> str:
+    place = f"{file.path}, row {row}, column {error.column!r}: {error.value!r}"
+    word = word_of(error.type)
+    if error.inferred:
+        return (
+            f"{place} is no {word}, and the values before it were. Declare what the column holds, e.g. "
+            f"`columns: {{{error.column}: string}}`."
+        )
+    return f"{place} is no {word}, which the column is in the table. Correct the file, or the type in `columns`."
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    rest = b""
+    first = True
+    while chunk := stream.read(_CHUNK):
+        if first:
+            chunk, first = chunk.removeprefix(codecs.BOM_UTF8), False
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _object(line: bytes, file: SourceFile, number: int) -> dict[str, Any]:
+    try:
+        row = _parsed(line)
+    except ValueError as error:
+        raise SourceRejected(f"{file.path}, line {number}: this is no JSON ({error}).") from error
+    if not isinstance(row, dict):
+        kind = "a list" if isinstance(row, list) else "a plain value"
+        raise SourceRejected(f'{file.path}, line {number}: {kind} stands where an object should: {{"id": 1, …}}.')
+    return row
+
+
+def _parsed(line: bytes) -> Any:
+    # orjson makes floating point numbers of integers that need more than 64 bits.
+    return json.loads(line, parse_constant=_no_number, **EXACT) if LONG_NUMBER.search(line) else orjson.loads(line)
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number in JSON")
+
+
+def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    for index, field in enumerate(batch.schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            cut = batch.column(index).cast(pa.timestamp("us", field.type.tz), safe=False)
+            batch = batch.set_column(index, field.with_type(cut.type), cut)
+    return batch
+
+
+@contextmanager
+def _errors_of(file: SourceFile) -> Iterator[None]:
+    """Errors of what reads a file, as ours and with its name."""
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        raise SourceRejected(f"{file.path}: {_advice(str(error))}") from error
+    except UnicodeDecodeError as error:
+        raise SourceRejected(f"{file.path}: its text is not {error.encoding}. Write its `encoding`.") from error
+    except csv.Error as error:
+        raise SourceRejected(f"{file.path}: its header is not understood ({error}).") from error
+    except (EOFError, FileNotFoundError) as error:
+        raise SourceUnavailable(f"{file.path}: it breaks off or is gone; it may just be written ({error}).") from error
+    except (gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        raise SourceRejected(f"{file.path}: it cannot be decompressed ({error}).") from error
+
+
+def _advice(said: str) -> str:
+    if "straddling" in said:
+        return "a row is longer than a block. Write a larger `block_size` in reader_options."
+    if "invalid UTF8" in said:
+        return f"{said}. Write the `encoding` in reader_options, e.g. latin-1."
+    return said

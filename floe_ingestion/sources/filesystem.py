@@ -1,0 +1,170 @@
+"""Files of a local folder or an object store: CSV, JSON lines and Parquet."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from pydantic import Field, field_validator
+
+from floe_ingestion.errors import ConfigurationError, SourceRejected
+from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector
+from floe_ingestion.sources.file_options import (
+    BY_FILE,
+    AnyFiles,
+    CsvFiles,
+    FileResource,
+    JsonlFiles,
+    cursor_problem,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from dlt.extract.resource import DltResource
+    from fsspec import AbstractFileSystem
+
+    from floe_ingestion.sources.file_cursors import FileCursor, FoundFile
+
+
+class FilesystemConnector(SourceConnector):
+    """`type: filesystem`.
+
+    `incremental: {cursor_path: modification_date}` reads each file once, and again when its time or size has
+    changed; any other `cursor_path` is a column. Which files were read lands with their rows.
+    """
+
+    kind: ClassVar[str] = "filesystem"
+    kinds: ClassVar[tuple[str, ...]] = ("file",)
+
+    bucket_url: str = Field(min_length=1, examples=["s3://bucket/folder"])
+    """A folder: a path (relative to floe.yaml), or a URL that fsspec knows."""
+    resources: tuple[FileResource, ...] = Field(min_length=1)
+    credentials: Mapping[str, Any] = Field(default={}, repr=False)
+    """What fsspec's file system takes to log in, such as `key` and `secret` for s3."""
+    kwargs: Mapping[str, Any] = Field(default={}, repr=False)
+    """What else fsspec's file system takes, such as `endpoint_url`."""
+
+    @field_validator("bucket_url")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        login, at, _ = value.partition("://")[2].partition("/")[0].rpartition("@")
+        if at and ":" in login:
+            raise ValueError("holds a password. Write it into `credentials`, as ${VARIABLE}")
+        return value
+
+    def resource_specs(self) -> tuple[ResourceSpec, ...]:
+        return self.resources
+
+    def relative_to(self, folder: Path) -> FilesystemConnector:
+        local = _local_path(self.bucket_url)
+        if local is None:
+            return self
+        return self.model_copy(update={"bucket_url": str(Path(folder).expanduser().resolve() / local)})
+
+    def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
+        return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
+
+    def check_connection(self) -> str:
+        from floe_ingestion.classify import cause_of, classify
+
+        try:
+            counts = [f"{len(self._found(files))} of {files.name!r}" for files in self.resources]
+        except Exception as error:  # whatever a file system makes of it
+            raise classify(error, self.bucket_url) from cause_of(error)
+        return f"{self.bucket_url} answers, with these files: {', '.join(counts)}"
+
+    def _resource(self, extraction: Extraction) -> DltResource:
+        import dlt
+
+        from floe_ingestion.sources.file_cursors import FileCursor, column_cursor, known_columns
+
+        files = next(files for files in self.resources if files.name == extraction.table.resource)
+        cursor = extraction.table.incremental if extraction.window is None else None
+        if cursor is not None and (problem := cursor_problem(cursor)):
+            raise ConfigurationError(f"{extraction.table}: {problem}.")
+        known = known_columns(extraction)
+        by_file = FileCursor(cursor) if cursor is not None and cursor.cursor_path == BY_FILE else None
+
+        def rows() -> Iterator[Any]:
+            yield from self._read(files, _reader(files, known), by_file)
+
+        resource: DltResource = dlt.resource(rows, name=files.name)
+        if cursor is not None and by_file is None:
+            resource.add_step(column_cursor(cursor, files, known))
+        return resource
+
+    def _read(
+        self, files: AnyFiles, read: Callable[[FoundFile], Iterator[Any]], by_file: FileCursor | None
+    ) -> Iterator[Any]:
+        found = self._found(files)
+        if not found and (by_file is None or not by_file.landed):
+            raise SourceRejected(
+                f"No file in {self.bucket_url} matches file_glob {files.file_glob!r}. Correct it, or put a file there."
+            )
+        for file in found:
+            if by_file is None or by_file.wants(file):
+                yield from read(file)
+                if by_file is not None:
+                    by_file.add(file)
+
+    def _found(self, files: AnyFiles) -> list[FoundFile]:
+        """The files that match, in the order of their paths."""
+        from floe_ingestion.sources.file_cursors import FoundFile
+
+        filesystem, root = self._opened()
+        # A name with *, ? or [ in it is a name as long as it stands in bucket_url.
+        literal = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in root)
+        matches: dict[str, Any] = filesystem.glob(posixpath.join(literal, files.file_glob), detail=True)
+        compression = None if files.format == "parquet" else "infer"
+        return [
+            FoundFile(
+                path=posixpath.relpath(path, root),
+                open=partial(filesystem.open, path, "rb", compression=compression),
+                info=info,
+            )
+            for path, info in sorted(matches.items())
+            if info.get("type") != "directory"
+        ]
+
+    def _opened(self) -> tuple[AbstractFileSystem, str]:
+        """The file system and the folder in it."""
+        from fsspec.core import url_to_fs
+
+        local = _local_path(self.bucket_url)
+        # fsspec would give an instance of an earlier run, which remembers what was in a folder then.
+        options = {**self.kwargs, **self.credentials, "skip_instance_cache": True}
+        try:
+            filesystem, root = url_to_fs(str(local) if local else self.bucket_url, **options)
+        except (ImportError, ValueError) as error:
+            raise SourceRejected(f"{self.bucket_url} cannot be opened: {error}.") from error
+        if local is not None and not local.is_dir():
+            raise SourceRejected(f"{local} is no folder. Correct `bucket_url`; it is relative to floe.yaml.")
+        return filesystem, root
+
+
+def _local_path(url: str) -> Path | None:
+    """The folder on this machine that `url` names; None for another file system."""
+    if url.startswith("file:"):
+        return Path(url2pathname(urlsplit(url).path))
+    return None if "://" in url else Path(url).expanduser()
+
+
+def _reader(files: AnyFiles, known: pa.Schema) -> Callable[[FoundFile], Iterator[Any]]:
+    from floe_ingestion.sources import file_readers
+
+    if isinstance(files, CsvFiles):
+        from floe_ingestion.sources.csv_types import ColumnTypes
+
+        options = files.reader_options
+        types = ColumnTypes(known, options.null_values, options.timestamp_formats)
+        return lambda file: file_readers.read_csv(file, options, types)
+    if isinstance(files, JsonlFiles):
+        jsonl = files.reader_options
+        return lambda file: file_readers.read_jsonl(file, jsonl)
+    parquet = files.reader_options
+    return lambda file: file_readers.read_parquet(file, parquet)

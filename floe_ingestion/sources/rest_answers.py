@@ -1,0 +1,162 @@
+"""Answers of an API: JSON or an error that says what came instead, and never a page passed over in silence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from dlt.common import jsonpath
+from dlt.sources.helpers.requests.retry import Client
+from dlt.sources.helpers.rest_client.paginators import BasePaginator, PageNumberPaginator, SinglePagePaginator
+
+from floe_ingestion.errors import SourceRejected, SourceUnavailable
+from floe_ingestion.sources.exact import EXACT, LONG_NUMBER
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Request, Response, Session
+
+_NO_CONTENT = 204
+_MORE_FLAGS = frozenset({"hasmore", "hasnext", "hasnextpage", "more"})
+_TOTALS = frozenset({"total", "totalcount", "totalresults", "totalitems", "totalrecords", "totalrows"})
+
+
+def session_of(attempts: int | None = None) -> Session:
+    """dlt's session, whose answers are parsed once; `attempts` instead of what dlt's runtime configuration says."""
+    client = Client(raise_for_status=False)
+    if attempts is None:
+        client.configure()
+    else:
+        client = Client(raise_for_status=False, request_max_attempts=attempts)
+    session: Any = client.session
+    send = session.send
+
+    def send_and_parse(request: PreparedRequest, **kwargs: Any) -> Any:
+        response = send(request, **kwargs)
+        if response.ok:
+            parsed = _parsed(response)
+            # dlt asks for the JSON up to four times a page.
+            response.json = lambda **_: parsed
+        return response
+
+    session.send = send_and_parse
+    return session  # type: ignore[no-any-return]
+
+
+class Pages(BasePaginator):
+    """A paginator of dlt's, and what dlt passes over: rows that are not where they should be, pages not asked for."""
+
+    def __init__(self, inner: BasePaginator | None, data_selector: str | None = None) -> None:
+        """`inner` is None to find one by the first answer; `data_selector` is one that has to find something."""
+        super().__init__()
+        self.inner, self.data_selector = inner, data_selector
+        self._given = inner
+        self._previous: tuple[object, ...] | None = None
+
+    @property
+    def has_next_page(self) -> bool:
+        return self._has_next_page and (self.inner is None or self.inner.has_next_page)
+
+    def init_request(self, request: Request) -> None:
+        self.inner, self._previous, self._has_next_page = self._given, None, True
+        if self.inner is not None:
+            self.inner.init_request(request)
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        if response.status_code == _NO_CONTENT:
+            self._has_next_page = False
+            return
+        self._refuse_repetition(response)
+        if self.data_selector and not jsonpath.find_values(self.data_selector, response.json()):
+            raise SourceRejected(
+                f"{_place(response)}: there is nothing at data_selector {self.data_selector!r} in the answer "
+                f"({_keys(response)}). Correct it, or write `on_data_missing: empty` if that means no rows."
+            )
+        if self.inner is None:
+            self.inner = _found(response, data or [])
+        try:
+            self.inner.update_state(response, data)
+        except ValueError as error:
+            # dlt's sentence quotes the whole answer.
+            raise SourceRejected(
+                f"{_place(response)}: the paginator {type(self.inner).__name__} does not find in the answer what it "
+                f"goes by ({_keys(response)}). Write its `total_path` or `has_more_path`, or null for none."
+            ) from error
+
+    def update_request(self, request: Request) -> None:
+        if self.inner is not None:
+            self.inner.update_request(request)
+
+    def _refuse_repetition(self, response: Response) -> None:
+        request = response.request
+        this = (request.method, request.url, request.body, hash(response.content))
+        if this == self._previous:
+            raise SourceRejected(
+                f"{_place(response)}: the next page was asked for and the same one came again, for ever. "
+                f"Write the `paginator` that the API means, with the name of its parameter."
+            )
+        self._previous = this
+
+
+def _found(response: Response, rows: list[Any]) -> BasePaginator:
+    """The paginator that an answer tells of without a doubt: links, or nothing more to ask for."""
+    from dlt.sources.helpers.rest_client.detector import PaginatorFactory
+
+    paginator, score = PaginatorFactory().create_paginator(response)
+    if score == 1.0:
+        return paginator
+    told = _told_of_more(response.json(), rows)
+    if isinstance(paginator, PageNumberPaginator):
+        paginator.update_state(response, rows)
+        told = told or ("a number of pages" if paginator.has_next_page else None)
+    elif not isinstance(paginator, SinglePagePaginator):
+        told = "the next page"
+    if told:
+        raise SourceRejected(
+            f"{_place(response)}: the answer holds {len(rows)} rows and tells of {told}, and not how to ask for the "
+            f"rest ({_keys(response)}). Write the `paginator`: page_number, offset or cursor with their parameters, "
+            f"or single_page if this is all."
+        )
+    return SinglePagePaginator()
+
+
+def _told_of_more(body: Any, rows: list[Any]) -> str | None:
+    """What in the answer says that there are more rows than these."""
+    if not isinstance(body, dict) or rows == [body]:
+        return None
+    for part in (body, *(value for value in body.values() if isinstance(value, dict))):
+        for key, value in part.items():
+            word = str(key).replace("_", "").replace("-", "").lower()
+            if word in _MORE_FLAGS and value is True:
+                return f"{key}: true"
+            if word in _TOTALS and isinstance(value, int) and not isinstance(value, bool) and value > len(rows):
+                return f"{key}: {value}"
+    return None
+
+
+def _parsed(response: Response) -> Any:
+    if response.status_code == _NO_CONTENT:
+        return []
+    try:
+        return response.json(**(EXACT if LONG_NUMBER.search(response.content) else {}))
+    except ValueError as error:
+        kind = response.headers.get("Content-Type", "no content type")
+        start = response.content.lstrip()[:1]
+        if start in b"[{":  # or nothing at all
+            size = len(response.content)
+            raise SourceUnavailable(f"{_place(response)}: the answer breaks off after {size} bytes.") from error
+        raise SourceRejected(
+            f"{_place(response)}: JSON was expected, and {kind} came. Check base_url and path, and whether the API "
+            f"wants a login."
+        ) from error
+
+
+def _place(response: Response) -> str:
+    """What was asked, without the query, which may hold a key."""
+    url = urlsplit(response.url)
+    host = url.netloc.rpartition("@")[2]
+    return f"{response.request.method} {urlunsplit((url.scheme, host, url.path, '', ''))}"
+
+
+def _keys(response: Response) -> str:
+    body = response.json()
+    return f"its keys: {', '.join(map(str, body))}" if isinstance(body, dict) else f"a {type(body).__name__}"

@@ -1,0 +1,151 @@
+"""The requests of one resource: floe.yaml's endpoint, cursor and window as dlt's rest_api source takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from floe_ingestion.sources.instants import as_text, cursor_arguments
+from floe_ingestion.spec import IncrementalSpec
+
+if TYPE_CHECKING:
+    from dlt.extract.resource import DltResource
+
+    from floe_ingestion.sources.base import Extraction
+    from floe_ingestion.sources.rest_api import EndpointResource
+    from floe_ingestion.sources.rest_options import Endpoint
+
+_NOWHERE = "floe_window"
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What one resource asks for; `extraction` is None for a parent that is only read for its children."""
+
+    resource: EndpointResource
+    endpoint: Endpoint
+    cursor: IncrementalSpec | None
+    extraction: Extraction | None
+
+    @property
+    def name(self) -> str:
+        return self.resource.name
+
+    def config(self) -> dict[str, Any]:
+        """The resource as dlt's rest_api source is told of it."""
+        endpoint = self._endpoint()
+        endpoint["params"] = {**self.endpoint.params, **self._window_params}
+        if self._is_child:
+            endpoint["params"] |= self._cursor_params
+        elif incremental := self._incremental():
+            endpoint["incremental"] = incremental
+        config: dict[str, Any] = {"name": self.name, "endpoint": endpoint}
+        if self.resource.include_from_parent:
+            config["include_from_parent"] = list(self.resource.include_from_parent)
+        return config
+
+    def finish(self, made: DltResource) -> None:
+        """Add to dlt's resource what its configuration cannot say."""
+        if self._is_child and self._step is not None:
+            made.add_step(self._step)
+
+    @property
+    def _is_child(self) -> bool:
+        return bool(self.endpoint.parents())
+
+    @cached_property
+    def _step(self) -> Any:
+        """The cursor of a child, as a step of its pipe.
+
+        In `endpoint.incremental` dlt binds it anew for each page of parents, at the newest row so far, and drops
+        the rows of all later parents that are older: https://github.com/dlt-hub/dlt/issues/2429.
+        """
+        import dlt
+
+        return dlt.sources.incremental(**cursor_arguments(self.cursor)) if self.cursor is not None else None
+
+    @property
+    def _cursor_params(self) -> dict[str, Any]:
+        if self.cursor is None:
+            return {}
+        wanted = {"start_value": self.cursor.start_param, "end_value": self.cursor.end_param}
+        return {param: _FromCursor(self._step, value) for value, param in wanted.items() if param}
+
+    @property
+    def _window_params(self) -> dict[str, Any]:
+        """The window of a partitioned run, for an API that can be asked for just that."""
+        start, end = self._window
+        partitions = self.extraction.table.partitions if self.extraction else None
+        if partitions is None or start is None:
+            return {}
+        wanted = {partitions.start_param: start, partitions.end_param: end}
+        return {param: value for param, value in wanted.items() if param}
+
+    @property
+    def _window(self) -> tuple[str | None, str | None]:
+        from datetime import timezone
+
+        window = self.extraction.window if self.extraction else None
+        if window is None or window.start is None or window.end is None:
+            return None, None
+        start, end = (as_text(bound.astimezone(timezone.utc)) for bound in (window.start, window.end))
+        return start, end
+
+    def _incremental(self) -> dict[str, Any] | None:
+        """`endpoint.incremental`; in a window one that filters nothing, for requests that say `{incremental.…}`."""
+        start, end = self._window
+        if start is not None:
+            if not self.endpoint.uses_incremental():
+                return None
+            return {
+                "cursor_path": _NOWHERE,
+                "initial_value": start,
+                "end_value": end,
+                "on_cursor_value_missing": "include",
+            }
+        if self.cursor is None:
+            return None
+        params = {"start_param": self.cursor.start_param, "end_param": self.cursor.end_param}
+        return {**cursor_arguments(self.cursor), **{key: value for key, value in params.items() if value}}
+
+    def _endpoint(self) -> dict[str, Any]:
+        from dlt.sources.helpers.rest_client.detector import single_entity_path
+        from dlt.sources.rest_api.config_setup import create_paginator
+
+        from floe_ingestion.sources.rest_answers import Pages
+
+        endpoint = self.endpoint
+        given: Any = {"type": "single_page"} if single_entity_path(endpoint.path or "") else {"type": "auto"}
+        if endpoint.paginator is not None:
+            given = endpoint.paginator.model_dump(exclude_unset=True)
+        has_to_be_there = endpoint.data_selector if endpoint.on_data_missing == "raise" else None
+        made: dict[str, Any] = {
+            "path": endpoint.path,
+            "method": endpoint.method,
+            "headers": dict(endpoint.headers),
+            "paginator": Pages(create_paginator(given), has_to_be_there),
+            "json": _plain(endpoint.json_body),
+            "data": _plain(endpoint.data),
+            "data_selector": endpoint.data_selector,
+            "response_actions": [action.model_dump(exclude_none=True) for action in endpoint.response_actions],
+            "auth": endpoint.auth.model_dump(exclude_unset=True) if endpoint.auth is not None else None,
+        }
+        return {key: value for key, value in made.items() if value}
+
+
+class _FromCursor:
+    """A parameter's value that is read from the cursor when the request is made; no value, no parameter."""
+
+    def __init__(self, incremental: Any, attribute: str) -> None:
+        self._incremental, self._attribute = incremental, attribute
+
+    def __iter__(self) -> Iterator[Any]:
+        # requests writes a parameter once for each item of what can be iterated.
+        value = getattr(self._incremental, self._attribute)
+        return iter(() if value is None else (as_text(value),))
+
+
+def _plain(value: Any) -> Any:
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
