@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster_dlt import build_dlt_asset_specs
 
-from floe_ingestion.errors import ConfigurationError, PermanentError
+from floe_ingestion.errors import PermanentError
 from floe_ingestion.partitions import partition_of, partitions_definition, window_of
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.plugins import IngestionPlugin, StagingPlugin
+from floe_ingestion.report import Report
+from floe_ingestion.resolution import landings
 from floe_ingestion.retries import dagster_failures, retry_policy
+from floe_ingestion.sources.base import ResourceSpec
 from floe_ingestion.spec import (
     ContractSpec,
+    DefaultsSpec,
+    DestinationSpec,
     IncrementalSpec,
     PartitionsSpec,
     RetrySpec,
@@ -92,33 +97,34 @@ def dlt_asset(
     The function is called in a run only. If it has a parameter `window`, it is given the `Window` of a
     partitioned run (None otherwise), to ask its source for just that; rows outside are left out in any case.
     `table` is `<schema>.<table>`; the rest is what floe.yaml calls the same. Its cursor, if the resource has
-    a `dlt.sources.incremental`, is committed with the rows.
+    a `dlt.sources.incremental`, is committed with the rows. Raises `ConfigurationError` with every mistake.
     """
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         name = getattr(function, "__name__", "source")
-        namespace, _, table_name = table.rpartition(".")
-        if not namespace:
-            raise ConfigurationError(f"dlt_asset({table!r}) names no schema. Write table='bronze.{table}'.")
-        spec = TableSpec.model_validate(
+        source = _declared(
+            name,
             {
-                "source": name,
-                "source_type": "python",
-                "resource": name,
-                "namespace": tuple(namespace.split(".")),
-                "name": table_name,
+                "table": table,
                 "write_disposition": write_disposition,
-                "primary_key": (primary_key,) if isinstance(primary_key, str) else tuple(primary_key),
-                "schema_contract": _contract(schema_contract),
-                "columns": {column: {"type": type_} for column, type_ in (columns or {}).items()},
-                "partition_by": tuple(partition_by),
+                "primary_key": primary_key,
+                "schema_contract": schema_contract,
+                "columns": columns or {},
+                "partition_by": partition_by,
+            },
+            {
                 "incremental": incremental,
                 "partitions": partitions,
+                "retry": retry,
+                "group": group,
                 "description": description or inspect.getdoc(function),
-            }
+                "owners": owners,
+                "tags": tags or {},
+                "pool": pool,
+            },
         )
-        shown = Presentation(group, None, tuple(owners), tags or {}, tuple(kinds))
-        pipeline = IngestionPipeline(name, (spec,), lambda: _FunctionConnector(function))
+        shown = Presentation(group, None, source.owners, source.tags, tuple(kinds))
+        pipeline = IngestionPipeline(name, source.tables, lambda: _FunctionConnector(function))
         return _assets(pipeline, partitions, retry or RetrySpec(), shown, pool or f"source_{name}")
 
     return decorate
@@ -142,6 +148,10 @@ class _FunctionConnector:
         wants_window = "window" in inspect.signature(self.function).parameters
         made = self.function(window=extraction.window) if wants_window else self.function()
         name = extraction.table.resource
+        if made is None:
+            raise PermanentError(
+                f"{name} returned nothing. Yield rows or Arrow tables, or return a list or a dlt resource."
+            )
         if isinstance(made, DltSource):
             made = _only_resource(made, name)
         resource = made if isinstance(made, DltResource) else dlt.resource(made, name=name)
@@ -200,7 +210,8 @@ def _land(
         resources=tuple(table.resource for table in tables),
         window=window_of(context, tables[0].partitions),
         provenance={
-            table.resource: Provenance(context.run_id, table_key(table).to_user_string(), partition) for table in tables
+            table.resource: Provenance(context.run.run_id, table_key(table).to_user_string(), partition)
+            for table in tables
         },
         log=context.log.info,
     )
@@ -260,5 +271,15 @@ def _only_resource(source: "DltSource", name: str) -> "DltResource":
     )
 
 
-def _contract(value: ContractSpec | str) -> Any:
-    return value if isinstance(value, ContractSpec) else {"columns": value, "data_type": value}
+def _declared(name: str, destination: Mapping[str, Any], settings: Mapping[str, Any]) -> SourceSpec:
+    """A source that stands in Python, held to the rules of floe.yaml; all mistakes are raised at once."""
+    report = Report(f"dlt_asset({destination['table']!r})")
+    landing = report.validated(DestinationSpec, dict(destination), ()).model
+    # A placeholder, so that a mistake about the destination hides none about the rest.
+    entry = {**settings, "name": name, "type": "python", "destination": landing or {"table": "schema.table"}}
+    source = report.validated(SourceSpec, entry, ()).model
+    resource = (ResourceSpec(name=name), ())
+    found = landings(source, [resource], DefaultsSpec(), (), report) if source and landing else []
+    report.close()
+    assert source is not None
+    return source.resolved(report.name, tuple(each.table for each in found))

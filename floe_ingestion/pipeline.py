@@ -233,14 +233,18 @@ def _extract(
 
 def _schema(spec: TableSpec, known: Any) -> Any:
     """dlt's schema of the source; it knows the table's columns, so that rows are typed as they were before."""
-    from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
+    import pyarrow as pa
+    from dlt.common.libs.pyarrow import UnsupportedArrowTypeException, py_arrow_to_table_schema_columns
     from dlt.common.schema import Schema
     from dlt.common.schema.utils import new_table
 
     schema = Schema(spec.source.lower())
-    if known is not None:
-        columns = py_arrow_to_table_schema_columns(known)
-        schema.update_table(new_table(spec.name, columns=list(columns.values())))
+    columns: list[Any] = []
+    for field in known if known is not None else ():
+        with suppress(UnsupportedArrowTypeException):  # such as uuid, which dlt has no word for: it types those anew
+            columns.extend(py_arrow_to_table_schema_columns(pa.schema([field])).values())
+    if columns:
+        schema.update_table(new_table(spec.name, columns=columns))
     return schema
 
 

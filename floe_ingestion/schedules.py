@@ -18,37 +18,36 @@ def source_job(source: SourceSpec) -> dg.UnresolvedAssetJobDefinition:
         selection=[table_key(table) for table in source.tables],
         description=source.description or f"Loads every table of {source.name}.",
         tags={SOURCE_TAG: source.name, **source.tags},
-        partitions_def=partitions_definition(source.partitions) if source.partitions is not None else None,
     )
 
 
 def source_schedule(source: SourceSpec, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition | None:
-    """The schedule of floe.yaml; each tick of a partitioned source loads the newest complete partition."""
-    schedule = source.schedule
+    """The schedule of floe.yaml.
+
+    A tick loads the newest complete partition of a source that is partitioned by time, unless an earlier tick
+    did, and each partition of one that is partitioned by keys.
+    """
+    schedule, partitions = source.schedule, source.partitions
     if schedule is None:
         return None
-    status = dg.DefaultScheduleStatus.RUNNING if schedule.enabled else dg.DefaultScheduleStatus.STOPPED
-    if source.partitions is None or source.partitions.type == "static":
-        return dg.ScheduleDefinition(
-            name=f"{source.name}_schedule",
-            job=job,
-            cron_schedule=schedule.cron,
-            execution_timezone=schedule.timezone,
-            default_status=status,
-        )
 
     @dg.schedule(
         name=f"{source.name}_schedule",
         job=job,
         cron_schedule=schedule.cron,
         execution_timezone=schedule.timezone,
-        default_status=status,
+        default_status=dg.DefaultScheduleStatus.RUNNING if schedule.enabled else dg.DefaultScheduleStatus.STOPPED,
     )
-    def newest_partition(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        partitions = partitions_definition(source.partitions)  # type: ignore[arg-type]
-        key = partitions.get_last_partition_key(current_time=context.scheduled_execution_time)  # type: ignore[call-arg]
+    def due(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        if partitions is None:
+            return [dg.RunRequest()]
+        tick = context.scheduled_execution_time
+        if partitions.type == "static":
+            return [dg.RunRequest(run_key=f"{tick.isoformat()} {key}", partition_key=key) for key in partitions.keys]
+        with dg.partition_loading_context(effective_dt=tick):
+            key = partitions_definition(partitions).get_last_partition_key()
         if key is None:
-            return dg.SkipReason(f"no partition of {source.name} is complete yet")
-        return dg.RunRequest(run_key=key, partition_key=key)
+            return dg.SkipReason(f"No partition of {source.name} is complete yet.")
+        return [dg.RunRequest(run_key=key, partition_key=key)]
 
-    return newest_partition
+    return due

@@ -112,6 +112,7 @@ class _Load:
     def attempt(self, table: Table | None) -> Landed:
         if table is None and self.staged.schema is None:
             return Landed(str(self.staged.table), None, self.staged.load_id)  # no rows, no columns, no table
+        before = table.schema() if table is not None else None  # the commit renews the table object
         transaction = table.transaction() if table is not None else self._creation()
         files = self._conforming(transaction)
         plan = self._plan(table, files)
@@ -119,7 +120,6 @@ class _Load:
             return report.unchanged(table, self.staged, plan, self.duplicates)
         snapshot_id = self._stage(transaction, plan)
         self._send(transaction)
-        before = table.schema() if table is not None else None
         return report.landed(transaction._table, snapshot_id, self.staged, plan, before, self.duplicates)
 
     def remove_placed(self, table: Table | None) -> None:

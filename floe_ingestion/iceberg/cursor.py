@@ -11,9 +11,13 @@ import zlib
 from typing import Any
 
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import ancestors_of
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 CURSOR = "floe.cursor"
+_BEFORE = f"{CURSOR}.before."
+_FIRST_COMMIT = 1
+"""Sequence number of a table's first snapshot."""
 
 
 def encode(state: Any) -> str | None:
@@ -33,14 +37,42 @@ def decode(text: str) -> Any:
 
 def current(table: Table | None) -> str | None:
     """The encoded cursor that the table's main branch stands at; None when it has none."""
-    if table is None:
-        return None
-    snapshot = table.current_snapshot()
-    for ancestor in ancestors_of(snapshot, table.metadata) if snapshot else ():
-        summary = ancestor.summary
-        if summary is not None and CURSOR in summary.additional_properties:
-            return summary.additional_properties[CURSOR] or None
-    return table.properties.get(CURSOR) or None
+    return at(table.metadata, table.current_snapshot()) if table is not None else None
+
+
+def at(metadata: TableMetadata, snapshot: Snapshot | None) -> str | None:
+    """The encoded cursor that goes with the rows of `snapshot`; None when it has none.
+
+    Its newest ancestor that carries one says it; where the history was cut off before that one, what
+    `cut_off` wrote; and where somebody else cut it, the table property, which is the newest of all.
+    """
+    oldest: Snapshot | None = None
+    for ancestor in ancestors_of(snapshot, metadata):
+        if (text := _carried(ancestor)) is not None:
+            return text or None
+        oldest = ancestor
+    if oldest is not None:
+        if (text := metadata.properties.get(before(oldest.snapshot_id))) is not None:
+            return text or None
+        if oldest.sequence_number == _FIRST_COMMIT:
+            return None  # nothing was cut off: the property is of a snapshot that was rolled back
+    return metadata.properties.get(CURSOR) or None
+
+
+def before(snapshot_id: int) -> str:
+    """The table property for the cursor of what once came before this snapshot."""
+    return f"{_BEFORE}{snapshot_id}"
+
+
+def cut_off(metadata: TableMetadata, expired: set[int]) -> tuple[dict[str, str], list[str]]:
+    """Table properties to set, and to remove, so that no kept snapshot gets another cursor without `expired`."""
+    found = {CURSOR: at(metadata, metadata.current_snapshot()) or ""}
+    for snapshot in metadata.snapshots:
+        parent = snapshot.parent_snapshot_id
+        if snapshot.snapshot_id not in expired and parent in expired and _carried(snapshot) is None:
+            found[before(snapshot.snapshot_id)] = at(metadata, metadata.snapshot_by_id(parent)) or ""
+    changed = {name: text for name, text in found.items() if metadata.properties.get(name, "") != text}
+    return changed, [name for name in map(before, expired) if name in metadata.properties]
 
 
 def describe(text: str | None) -> dict[str, Any]:
@@ -51,3 +83,8 @@ def describe(text: str | None) -> dict[str, Any]:
         for resource in state.get("resources", {}).values()
         for path, entry in resource.get("incremental", {}).items()
     }
+
+
+def _carried(snapshot: Snapshot) -> str | None:
+    """The cursor of this very snapshot; empty where it was reset, None where it says nothing."""
+    return snapshot.summary.additional_properties.get(CURSOR) if snapshot.summary is not None else None

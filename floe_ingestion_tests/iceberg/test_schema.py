@@ -1,0 +1,368 @@
+"""How a table's columns come about and grow while rows are staged, and what the contract and the key forbid."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyiceberg.types import LongType, NestedField, StringType, StructType
+
+from floe_ingestion.errors import ConfigurationError, ContractBroken, KeyViolation, PermanentError
+from floe_ingestion.iceberg.schema import SchemaPlan
+from floe_ingestion_tests.fake_sources import table_spec
+from floe_ingestion_tests.iceberg.loads import Rows, load, numbers, staged
+from floe_ingestion_tests.lake import Lake
+
+ROW: dict[str, Any] = {"id": 1, "tags": ["a"], "address": {"street": "x", "floor": 1}, "visits": [{"page": "/"}]}
+
+
+def contract(mode: str) -> dict[str, Any]:
+    """The short word of floe.yaml, as the specs hold it."""
+    return {"schema_contract": mode}
+
+
+# Columns come as rows do
+
+
+def test_columns_that_appear_in_the_middle_of_a_load_are_null_before(lake: Lake) -> None:
+    load(lake, table_spec(), [{"id": 1}], [{"id": 2, "note": "b"}], [{"id": 3}], [{"size": 4, "id": 4}])
+
+    assert lake.rows("raw.numbers") == [
+        {"id": 1, "note": None, "size": None},
+        {"id": 2, "note": "b", "size": None},
+        {"id": 3, "note": None, "size": None},
+        {"id": 4, "note": None, "size": 4},
+    ]
+
+
+def test_a_column_that_widens_in_the_middle_of_a_load_reads_as_one(lake: Lake) -> None:
+    small, large = pa.table({"id": pa.array([1], pa.int32())}), pa.table({"id": [2**40]})
+
+    load(lake, table_spec(), small, large)
+
+    assert lake.values("raw.numbers") == [1, 2**40]
+
+
+def test_columns_in_another_order_land_in_their_own_column(lake: Lake) -> None:
+    load(lake, table_spec(), [{"id": 1, "a": "a1", "b": "b1"}], [{"b": "b2", "id": 2, "a": "a2"}])
+
+    assert lake.rows("raw.numbers") == [{"id": 1, "a": "a1", "b": "b1"}, {"id": 2, "a": "a2", "b": "b2"}]
+
+
+def test_columns_that_the_source_no_longer_has_stay_and_are_null(lake: Lake) -> None:
+    load(lake, table_spec(), [{"id": 1, "note": "a"}])
+
+    load(lake, table_spec(), [{"id": 2}])
+
+    assert lake.rows("raw.numbers") == [{"id": 1, "note": "a"}, {"id": 2, "note": None}]
+
+
+def test_new_fields_deep_inside_are_added(lake: Lake) -> None:
+    load(lake, table_spec(), [ROW])
+    more = {"id": 2, "address": {"city": {"name": "Köln"}}, "visits": [{"seconds": 3}]}
+
+    load(lake, table_spec(), [more])
+
+    assert lake.rows("raw.numbers") == [
+        {
+            "id": 1,
+            "tags": ["a"],
+            "address": {"street": "x", "floor": 1, "city": None},
+            "visits": [{"page": "/", "seconds": None}],
+        },
+        {
+            "id": 2,
+            "tags": None,
+            "address": {"street": None, "floor": None, "city": {"name": "Köln"}},
+            "visits": [{"page": None, "seconds": 3}],
+        },
+    ]
+
+
+def test_names_are_written_as_dlt_writes_them(lake: Lake) -> None:
+    load(lake, table_spec(), [{"OrderID": 1, "unit-price": 2, "1st": 3, "order": 4}])
+
+    assert lake.rows("raw.numbers") == [{"order_id": 1, "unit_xprice": 2, "_1st": 3, "order": 4}]
+
+
+def test_two_columns_that_become_one_are_an_error_that_names_both(lake: Lake) -> None:
+    with pytest.raises(PermanentError, match="'orderId' and 'order_id' both become 'order_id'"):
+        load(lake, table_spec(), [{"orderId": 1, "order_id": 2}])
+
+    assert not lake.catalog.table_exists("raw.numbers")
+
+
+def test_what_dlt_keeps_for_itself_does_not_land(lake: Lake) -> None:
+    load(lake, table_spec(), [{"id": 1, "_dlt_id": "x", "_dlt_load_id": "y"}])
+
+    assert lake.rows("raw.numbers") == [{"id": 1}]
+
+
+# Field ids are chosen before the commit, and are the table's afterwards
+
+
+def test_the_ids_of_a_new_table_are_those_in_its_files(lake: Lake) -> None:
+    load_ = staged(lake, table_spec(), [ROW], [{**ROW, "late": 1}])
+    planned = load_.schema
+
+    lake.commit(load_)
+
+    assert lake.table("raw.numbers").schema() == planned
+    assert ids_in_files(lake) == {"id": {1}, "tags": {2}, "address": {3}, "visits": {4}, "late": {10}}
+
+
+def test_the_ids_of_new_columns_are_those_in_the_files(lake: Lake) -> None:
+    load(lake, table_spec(), [ROW])
+    load_ = staged(lake, table_spec(), [{"id": 2, "note": "b", "address": {"street": "y", "city": {"name": "Köln"}}}])
+    planned = load_.schema
+
+    lake.commit(load_)
+
+    assert planned is not None
+    assert lake.table("raw.numbers").schema().fields == planned.fields
+    assert lake.rows("raw.numbers")[1] == {
+        "id": 2,
+        "tags": None,
+        "address": {"street": "y", "floor": None, "city": {"name": "Köln"}},
+        "visits": None,
+        "note": "b",
+    }
+
+
+def test_staging_does_not_touch_the_table(lake: Lake) -> None:
+    load(lake, table_spec(), [ROW])
+    before = lake.table("raw.numbers").metadata_location
+
+    staged(lake, table_spec(), [{"id": 2, "note": "b"}])
+
+    assert lake.table("raw.numbers").metadata_location == before
+
+
+# What the contract forbids
+
+
+@pytest.mark.parametrize("mode", ["freeze", "discard_value", "discard_row"])
+def test_a_contract_lets_a_new_table_be_created(mode: str, lake: Lake) -> None:
+    load(lake, table_spec(**contract(mode)), [ROW], [{"id": 2, "late": "too"}])
+
+    assert lake.values("raw.numbers") == [1, 2]
+
+
+@pytest.mark.parametrize("mode", ["freeze", "discard_value", "discard_row"])
+def test_a_contract_has_nothing_against_what_the_table_knows(mode: str, lake: Lake) -> None:
+    """Nested columns with all of their fields, with fewer, and with none."""
+    load(lake, table_spec(), [ROW])
+    smaller = pa.table({"id": pa.array([3], pa.int16()), "tags": [[]], "address": [{"street": "y"}], "visits": [[]]})
+
+    load(lake, table_spec(**contract(mode)), [{**ROW, "id": 2}], smaller, [{"id": 4}])
+
+    assert lake.rows("raw.numbers") == [
+        ROW,
+        {**ROW, "id": 2},
+        {"id": 3, "tags": [], "address": {"street": "y", "floor": None}, "visits": []},
+        {"id": 4, "tags": None, "address": None, "visits": None if mode == "never" else []},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        ({"note": "new"}, "note"),
+        ({"id": 2**40}, "id"),
+        ({"name": 1}, "name"),
+        ({"address": {"street": "x", "city": "new"}}, "address"),
+        ({"sizes": [0.5]}, "sizes"),
+    ],
+)
+def test_a_frozen_table_refuses_what_is_new_and_names_it(change: dict[str, Any], column: str, lake: Lake) -> None:
+    known = {"id": 1, "name": "a", "address": {"street": "x"}, "sizes": [1]}
+    small = pa.schema(
+        {
+            "id": pa.int32(),
+            "name": pa.string(),
+            "address": pa.struct({"street": pa.string()}),
+            "sizes": pa.list_(pa.int64()),
+        }
+    )
+    load(lake, table_spec(), pa.Table.from_pylist([known], small))
+
+    with pytest.raises(ContractBroken, match=f"frozen and the source now sends '{column}'") as raised:
+        load(lake, table_spec(**contract("freeze")), [{**known, **change}])
+
+    assert (raised.value.table, raised.value.column) == ("raw.numbers", column)
+    assert lake.rows("raw.numbers") == [known]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("discard_value", [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}, {"id": 3, "name": "c"}]),
+        ("discard_row", [{"id": 1, "name": "a"}, {"id": 3, "name": "c"}]),
+    ],
+)
+def test_a_new_column_is_discarded_as_the_contract_says(mode: str, expected: Rows, lake: Lake) -> None:
+    load(lake, table_spec(), [{"id": 1, "name": "a"}])
+
+    load(lake, table_spec(**contract(mode)), [{"id": 2, "name": "b", "note": "x"}, {"id": 3, "name": "c"}])
+
+    assert lake.rows("raw.numbers") == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("discard_value", [{"id": 1, "size": 1}, {"id": 2, "size": None}, {"id": 3, "size": None}]),
+        ("discard_row", [{"id": 1, "size": 1}, {"id": 3, "size": None}]),
+    ],
+)
+def test_a_value_of_another_type_is_discarded_as_the_contract_says(mode: str, expected: Rows, lake: Lake) -> None:
+    load(lake, table_spec(), [{"id": 1, "size": 1}])
+
+    load(lake, table_spec(**contract(mode)), [{"id": 2, "size": "large"}, {"id": 3, "size": None}])
+
+    assert lake.rows("raw.numbers") == expected
+
+
+def test_discarded_rows_are_counted_and_handed_over(lake: Lake) -> None:
+    load(lake, table_spec(), numbers([1]))
+    plan = SchemaPlan(table_spec(**contract("discard_row")), lake.table("raw.numbers").transaction())
+    rejected: list[tuple[list[dict[str, Any]], str]] = []
+    plan.on_reject = lambda rows, reason: rejected.append((rows.to_pylist(), reason))
+
+    kept = plan.conform(pa.RecordBatch.from_pylist([{"id": 2, "note": "x"}, {"id": 3, "note": None}]))
+
+    assert kept.to_pylist() == [{"id": 3}]
+    assert plan.discarded == {"contract": 1}
+    assert rejected == [([{"id": 2, "note": "x"}], "schema_contract: discard_row forbids column 'note'")]
+
+
+def test_columns_and_types_may_have_different_contracts(lake: Lake) -> None:
+    spec = table_spec(schema_contract={"columns": "evolve", "data_type": "freeze"})
+    load(lake, spec, [{"id": 1}])
+    load(lake, spec, [{"id": 2, "note": "x"}])
+
+    with pytest.raises(ContractBroken, match="'note'"):
+        load(lake, spec, [{"id": 3, "note": 1}])
+
+    assert lake.rows("raw.numbers") == [{"id": 1, "note": None}, {"id": 2, "note": "x"}]
+
+
+def test_a_table_may_be_forbidden_to_come_about(lake: Lake) -> None:
+    with pytest.raises(PermanentError, match=r"raw\.numbers"):
+        load(lake, table_spec(schema_contract={"tables": "freeze"}), numbers([1]))
+
+    assert not lake.catalog.table_exists("raw.numbers")
+
+
+# Declared columns
+
+
+def test_declared_types_win_over_those_of_the_source(lake: Lake) -> None:
+    spec = table_spec(columns={"price": "decimal(10, 2)", "soldAt": {"type": "timestamptz"}, "id": "long"})
+
+    load(lake, spec, pa.table({"id": pa.array([1], pa.int8()), "price": [7], "soldAt": ["2024-01-01T01:00:00+01:00"]}))
+
+    assert lake.rows("raw.numbers") == [
+        {"id": 1, "price": Decimal("7.00"), "sold_at": datetime(2024, 1, 1, tzinfo=timezone.utc)}
+    ]
+
+
+def test_a_declared_type_makes_a_column_of_nothing_but_nulls(lake: Lake) -> None:
+    load(lake, table_spec(columns={"note": "string"}), pa.table({"id": [1], "note": pa.nulls(1)}))
+
+    assert lake.rows("raw.numbers") == [{"id": 1, "note": None}]
+
+
+def test_descriptions_become_the_docs_of_columns(lake: Lake) -> None:
+    load(lake, table_spec(columns={"Price": {"description": "in euros"}}), [{"id": 1, "price": 1}])
+
+    assert lake.table("raw.numbers").schema().find_field("price").doc == "in euros"
+
+
+def test_a_value_that_a_declared_type_cannot_hold_is_an_error_that_names_it(lake: Lake) -> None:
+    with pytest.raises(PermanentError, match=r"column 'price'.*does not fit the table's decimal128\(3, 2\)"):
+        load(lake, table_spec(columns={"price": "decimal(3,2)"}), pa.table({"price": [1234]}))
+
+
+@pytest.mark.parametrize("text", ["varchar", "decimal", "decimal(10)", "list<string>", ""])
+def test_a_declared_type_that_is_none_is_an_error_that_names_them(text: str, lake: Lake) -> None:
+    with pytest.raises(ConfigurationError, match="'price' is declared as .*, which is no Iceberg type. Write one of"):
+        load(lake, table_spec(columns={"price": {"type": text or "nothing"}}), pa.table({"price": [1]}))
+
+
+# Keys
+
+
+def test_key_columns_are_required_and_identify_rows(lake: Lake) -> None:
+    load(lake, table_spec(), [{"region": "eu", "id": 1, "note": None}, {"region": "us", "id": 1, "note": "x"}],
+         key=["region", "id"])  # fmt: skip
+
+    schema = lake.table("raw.numbers").schema()
+    assert {field.name for field in schema.fields if field.required} == {"region", "id"}
+    assert schema.identifier_field_names() == {"region", "id"}
+
+
+def test_rows_without_the_key_column_are_refused_with_the_columns_that_there_are(lake: Lake) -> None:
+    with pytest.raises(KeyViolation, match=r"rows have no column 'id'.*with a column of: number, name\."):
+        load(lake, table_spec(), [{"number": 1, "name": "a"}], key=["id"])
+
+    assert not lake.catalog.table_exists("raw.numbers")
+
+
+def test_later_rows_without_the_key_column_are_refused(lake: Lake) -> None:
+    with pytest.raises(KeyViolation, match="rows have no column 'id'"):
+        load(lake, table_spec(), [{"id": 1, "name": "a"}], [{"name": "b"}], key=["id"])
+
+
+def test_null_keys_are_refused_and_counted(lake: Lake) -> None:
+    with pytest.raises(KeyViolation, match="2 rows have no value in the key column 'id'"):
+        load(lake, table_spec(), [{"id": 1}, {"id": None}, {"id": None}], key=["id"])
+
+    assert not lake.catalog.table_exists("raw.numbers")
+
+
+def test_floating_point_keys_are_refused_with_a_way_out(lake: Lake) -> None:
+    with pytest.raises(KeyViolation, match=r"'id' holds floating point numbers.*columns: \{id: long\}"):
+        load(lake, table_spec(), [{"id": 1.0}], key=["id"])
+
+    load(lake, table_spec(columns={"id": "long"}), [{"id": 1.0}], key=["id"])
+
+    assert lake.values("raw.numbers") == [1]
+
+
+def test_a_key_may_be_given_to_a_table_that_was_made_without_one(lake: Lake) -> None:
+    load(lake, table_spec(), numbers([1, 2], note="a"))
+
+    load(lake, table_spec(write_disposition="merge"), numbers([2, 3], note="b"), key=["id"])
+
+    assert lake.rows("raw.numbers") == [*numbers([1], note="a"), *numbers([2, 3], note="b")]
+
+
+def test_tables_of_others_keep_their_required_columns(lake: Lake) -> None:
+    from pyiceberg.schema import Schema
+
+    inner = StructType(NestedField(3, "street", StringType(), required=True))
+    schema = Schema(NestedField(1, "id", LongType(), required=True), NestedField(2, "address", inner, required=False))
+    lake.catalog.create_namespace("raw")
+    lake.catalog.create_table("raw.numbers", schema)
+
+    load(lake, table_spec(), [{"id": 1, "address": {"street": "x"}}], [{"id": 2, "address": None, "note": "n"}])
+
+    assert lake.table("raw.numbers").schema().find_field("id").required
+    assert lake.rows("raw.numbers") == [
+        {"id": 1, "address": {"street": "x"}, "note": None},
+        {"id": 2, "address": None, "note": "n"},
+    ]
+
+
+def ids_in_files(lake: Lake) -> dict[str, set[int]]:
+    """The field ids that each top-level column has in the Parquet files."""
+    found: dict[str, set[int]] = {}
+    for path in lake.data_files():
+        for field in pq.read_schema(path):
+            found.setdefault(field.name, set()).add(int(field.metadata[b"PARQUET:field_id"]))
+    return found

