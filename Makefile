@@ -1,0 +1,107 @@
+# Everything that a contributor or CI does. Needs Python 3.10 to 3.13, make and pip; the rest is installed into VENV.
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 3000
+# Arguments for pytest: make test ARGS="-k cursor -x"
+ARGS ?=
+
+OLDEST_VENV := $(VENV)-oldest
+WHEEL_VENV := $(VENV)-wheel
+PIP_INSTALL := -m pip install -q --disable-pip-version-check
+PYTEST := -m pytest -n 2
+EXAMPLE := examples/nycflights
+DAGSTER_FOLDER := $(CURDIR)/$(EXAMPLE)/.floe/dagster
+DISTRIBUTION := pyproject.toml setup.cfg floe_ingestion/version.py
+
+export DAGSTER_DISABLE_TELEMETRY := 1
+export RUNTIME__DLTHUB_TELEMETRY := false
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo ui test test-oldest lint format types build wheel-test constraints clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+venv: $(VENV)/.installed-dev ## Make .venv with everything that development needs
+
+demo: $(VENV)/.installed-demo ## Land the flights of New York 2013 in Iceberg tables and show them
+	$(VENV)/bin/python $(EXAMPLE)/demo.py
+
+ui: export DAGSTER_HOME := $(DAGSTER_FOLDER)
+ui: export FLOE_SPEC := $(CURDIR)/$(EXAMPLE)/floe.yaml
+ui: $(VENV)/.installed-demo ## Open the example in Dagster, at http://127.0.0.1:3000 (PORT=...)
+	$(VENV)/bin/python $(EXAMPLE)/prepare.py
+	@mkdir -p '$(DAGSTER_FOLDER)'
+	@test -f '$(DAGSTER_FOLDER)/dagster.yaml' || \
+		printf 'telemetry:\n  enabled: false\n' > '$(DAGSTER_FOLDER)/dagster.yaml'
+	$(VENV)/bin/python -m dagster dev -h 127.0.0.1 -p $(PORT)
+
+test: $(VENV)/.installed-dev ## Run the tests (ARGS="-k cursor" for some of them)
+	$(VENV)/bin/python $(PYTEST) $(ARGS) floe_ingestion_tests
+
+test-oldest: $(OLDEST_VENV)/.installed ## Run the Dagster tests with the oldest supported dagster, and dagster-embedded-elt
+	$(OLDEST_VENV)/bin/python -c 'import dagster, dagster_embedded_elt.dlt; assert dagster.__version__ == "1.13.1", dagster.__version__'
+	$(OLDEST_VENV)/bin/python $(PYTEST) -m dagster $(ARGS) floe_ingestion_tests
+
+lint: $(VENV)/.installed-dev ## Check style and formatting
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+
+format: $(VENV)/.installed-dev ## Mend what can be mended of style and formatting
+	$(VENV)/bin/python -m ruff check --fix .
+	$(VENV)/bin/python -m ruff format .
+
+types: $(VENV)/.installed-dev ## Check the types
+	$(VENV)/bin/python -m mypy
+
+build: $(VENV)/.installed-dev ## Build the wheel and the source distribution into dist/
+	rm -rf dist
+	$(VENV)/bin/python -m build -q --outdir dist .
+
+wheel-test: build ## Install the built wheel alone into a fresh environment and use it
+	rm -rf $(WHEEL_VENV)
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python $(PIP_INSTALL) -c constraints.txt dist/*.whl
+	$(WHEEL_VENV)/bin/python -I floe_ingestion_tests/wheel_check.py dist/*.whl
+
+constraints: $(VENV)/.installed-dev ## Write constraints*.txt anew, with today's newest releases
+	$(VENV)/bin/python $(PIP_INSTALL) uv
+	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql -o constraints.txt pyproject.toml
+	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql --extra embedded-elt \
+		-o constraints-oldest.txt pyproject.toml
+
+COMPILE := -q --universal --python-version 3.10 --upgrade --no-annotate \
+	--custom-compile-command 'make constraints' --extra demo --extra dev
+
+clean: ## Remove environments, builds and caches, and what the example has landed
+	rm -rf $(VENV) $(OLDEST_VENV) $(WHEEL_VENV) build dist floe_ingestion.egg-info
+	rm -rf $(EXAMPLE)/.floe $(EXAMPLE)/data
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find floe_ingestion floe_ingestion_tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- environments: a stamp says what was installed, and is older than the files that would change it ---
+
+define MAKE_VENV
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' || { \
+		echo "floe_ingestion needs Python 3.10 to 3.13; $(PYTHON) is $$($(PYTHON) -V 2>&1 || echo missing)." >&2; \
+		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(@D)
+	@touch $@
+endef
+
+$(VENV)/.made $(OLDEST_VENV)/.made:
+	$(MAKE_VENV)
+
+$(VENV)/.installed-demo: $(VENV)/.made $(DISTRIBUTION) constraints.txt
+	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[demo]'
+	@touch $@
+
+# It holds what the demo needs, too.
+$(VENV)/.installed-dev: $(VENV)/.made $(DISTRIBUTION) constraints.txt
+	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[demo,dev,postgres,sql]'
+	@touch $(VENV)/.installed-demo $@
+
+$(OLDEST_VENV)/.installed: $(OLDEST_VENV)/.made $(DISTRIBUTION) constraints-oldest.txt
+	$(OLDEST_VENV)/bin/python $(PIP_INSTALL) -c constraints-oldest.txt -e '.[demo,dev,embedded-elt,postgres,sql]'
+	@touch $@
