@@ -40,8 +40,8 @@ ui: $(VENV)/.installed-demo ## Open the example in Dagster, at http://127.0.0.1:
 test: $(VENV)/.installed-dev ## Run the tests (ARGS="-k cursor" for some of them)
 	$(VENV)/bin/python $(PYTEST) $(ARGS) floe_ingestion_tests
 
-test-oldest: $(OLDEST_VENV)/.installed ## Run the Dagster tests with the oldest supported dagster, and dagster-embedded-elt
-	$(OLDEST_VENV)/bin/python -c 'import dagster, dagster_embedded_elt.dlt; assert dagster.__version__ == "1.13.1", dagster.__version__'
+test-oldest: $(OLDEST_VENV)/.installed ## Run the Dagster tests with the oldest supported dagster
+	$(OLDEST_VENV)/bin/python -c 'import dagster, dagster_embedded_elt.dlt; assert dagster.__version__ == "1.13.1"'
 	$(OLDEST_VENV)/bin/python $(PYTEST) -m dagster $(ARGS) floe_ingestion_tests
 
 lint: $(VENV)/.installed-dev ## Check style and formatting
@@ -83,8 +83,9 @@ clean: ## Remove environments, builds and caches, and what the example has lande
 # --- environments: a stamp says what was installed, and is older than the files that would change it ---
 
 define MAKE_VENV
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' || { \
-		echo "floe_ingestion needs Python 3.10 to 3.13; $(PYTHON) is $$($(PYTHON) -V 2>&1 || echo missing)." >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2> /dev/null || { \
+		found=$$(command -v $(PYTHON) > /dev/null && $(PYTHON) -V 2>&1 || echo not there); \
+		echo "floe_ingestion needs Python 3.10 to 3.13, and $(PYTHON) is $$found." >&2; \
 		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(@D)
 	@touch $@

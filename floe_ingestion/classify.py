@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from floe_ingestion.errors import (
     CatalogUnavailable,
@@ -14,8 +15,8 @@ from floe_ingestion.errors import (
     TransientError,
 )
 from floe_ingestion.secrets import leaks, redact
+from floe_ingestion.store_errors import TRY_LATER_STATUS, verdict_on
 
-_TRY_LATER_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MISTAKES = (
     TypeError,
     AttributeError,
@@ -39,6 +40,12 @@ _REFUSED_WORDS = (
     "unable to open database file",
 )
 
+_CATALOG_HINTS = {
+    "OAuthError": "Check `credential` (client id:secret), `scope` and `oauth2_server_uri`.",
+    "UnauthorizedError": "Check the catalog's `credential`, or renew its `token`.",
+    "ForbiddenError": "The principal lacks a privilege for this: see docs/polaris.md for those that a load needs.",
+}
+
 
 def classify(error: BaseException, place: str) -> IngestionError:
     """`error` as one of ours; `place` says what was being done. Secrets are hidden in the sentence.
@@ -50,11 +57,30 @@ def classify(error: BaseException, place: str) -> IngestionError:
         if isinstance(link, IngestionError):
             return link
     for link in reversed(chain):
+        if any(_wraps_answer(outer, link) for outer in chain):
+            continue
         if (found := _of_library(link, place)) is not None:
             return found
     root = chain[-1]
     kind = PermanentError if isinstance(root, _MISTAKES) else TransientError
     return kind(_sentence(place, root))
+
+
+@contextmanager
+def lake_errors(place: str) -> Iterator[None]:
+    """Errors of a catalog or of its storage as ours: `CatalogUnavailable` where trying again can help."""
+    try:
+        yield
+    except Exception as error:
+        found = classify(error, place)
+        if found is error:
+            raise
+        # The libraries are those of sources, too, and here it is no source that failed.
+        if isinstance(found, SourceUnavailable):
+            found = CatalogUnavailable(str(found))
+        elif isinstance(found, SourceRejected):
+            found = PermanentError(str(found))
+        raise found from cause_of(error)
 
 
 def cause_of(error: BaseException) -> BaseException | None:
@@ -72,14 +98,26 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
+def _wraps_answer(outer: BaseException, error: BaseException) -> bool:
+    """Whether pyiceberg has made `outer` of the HTTP error: it knows what the status means there."""
+    return outer.__cause__ is error and _library(outer) == "pyiceberg" and _library(error) == "requests"
+
+
+def _library(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
 def _of_library(error: BaseException, place: str) -> IngestionError | None:
-    module = type(error).__module__.partition(".")[0]
+    module = _library(error)
     if module == "requests" or module == "urllib3":
         return _of_http(error, place)
     if module == "sqlalchemy":
         return _of_database(error, place)
     if module == "pyiceberg":
         return _of_catalog(error, place)
+    if (verdict := verdict_on(error)) is not None:
+        kind = SourceUnavailable if verdict.transient else SourceRejected
+        return kind(f"{_sentence(place, error)} {verdict.hint}".rstrip())
     if isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)):
         return SourceRejected(_sentence(place, error))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
@@ -94,7 +132,7 @@ def _of_http(error: BaseException, place: str) -> IngestionError:
     if response is None:
         return SourceUnavailable(_sentence(place, error))
     status = int(response.status_code)
-    if status in _TRY_LATER_STATUS:
+    if status in TRY_LATER_STATUS:
         after = str(response.headers.get("Retry-After", ""))
         return SourceUnavailable(_sentence(place, error), float(after) if after.isdigit() else None)
     return SourceRejected(_sentence(place, error))
@@ -120,9 +158,19 @@ def _of_database(error: BaseException, place: str) -> IngestionError:
 def _of_catalog(error: BaseException, place: str) -> IngestionError:
     from pyiceberg import exceptions as ice
 
-    if isinstance(error, (ice.ServerError, ice.ServiceUnavailableError)):
+    try_later = (
+        ice.ServerError,
+        ice.ServiceUnavailableError,
+        ice.TooManyRequestsError,
+        ice.AuthorizationExpiredError,
+        ice.CommitStateUnknownException,
+        ice.CommitFailedException,
+        ice.WaitingForLockException,
+    )
+    if isinstance(error, try_later):
         return CatalogUnavailable(_sentence(place, error))
-    return PermanentError(_sentence(place, error))
+    hint = _CATALOG_HINTS.get(type(error).__name__, "")
+    return PermanentError(f"{_sentence(place, error)} {hint}".rstrip())
 
 
 def _sentence(place: str, error: BaseException) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from floe_ingestion.spec import Spec
 
 FAILURE, USAGE = 1, 2
+_DEBUG = "floe_ingestion.debug"
 
 
 def _spec_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,6 +44,7 @@ def _command(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--debug", is_flag=True, help="Show tracebacks.")
     @wraps(function)
     def run(debug: bool, *args: Any, **kwargs: Any) -> None:
+        click.get_current_context().meta[_DEBUG] = debug
         with _readable_errors(debug):
             function(*args, **kwargs)
 
@@ -58,6 +60,15 @@ def _readable_errors(debug: bool) -> Iterator[None]:
             raise
         click.echo(f"Error: {error}", err=True)
         sys.exit(USAGE if isinstance(error, ConfigurationError) else FAILURE)
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:  # of Dagster, or a mistake of ours
+        if debug:
+            raise
+        from floe_ingestion.classify import classify
+
+        click.echo(f"Error: {classify(error, 'floe-ingestion')} (--debug shows where)", err=True)
+        sys.exit(FAILURE)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,8 +89,10 @@ def validate(spec_path: str, connect: bool) -> None:
     spec = load_spec(spec_path)
     tables = sum(len(source.tables) for source in spec.sources)
     click.echo(f"{spec.path} is right: {len(spec.sources)} sources, {tables} tables.")
-    for source in spec.sources:
-        for name, place in variables(source.config, f"{source.place}.config"):
+    places = [(source.config, f"{source.place}.config") for source in spec.sources]
+    places += [(plugin.config, f"{spec.path}: plugins.{name}.config") for name, plugin in spec.plugins]
+    for config, at in places:
+        for name, place in variables(config, at):
             if name not in os.environ:
                 click.echo(f"  not set here, needed by a run: {name} ({place})")
     if connect and not _connect(spec):
@@ -127,7 +140,8 @@ def run(names: tuple[str, ...], spec_path: str, partition: str | None, span: str
 
     if partition and span:
         raise click.UsageError("Write --partition or --partitions, not both.")
-    results = run_sources(spec_path, names, parse_span(partition, span), quiet=as_json)
+    debug = bool(click.get_current_context().meta[_DEBUG])
+    results = run_sources(spec_path, names, parse_span(partition, span), quiet=as_json, debug=debug)
     if as_json:
         click.echo(json.dumps([result.as_dict() for result in results], indent=2, default=str))
     else:
@@ -150,6 +164,8 @@ def history(table: str, spec_path: str, as_json: bool) -> None:
     from floe_ingestion.iceberg.history import snapshots
     from floe_ingestion.loading import load_spec
 
+    if "." not in table:
+        raise click.UsageError(f"{table!r} names no schema. Write <schema>.<table>, e.g. bronze.{table}.")
     found = load_table(lake_of(load_spec(spec_path)).connect(), tuple(table.split(".")))
     if found is None:
         raise IngestionError(f"There is no table {table}. `floe-ingestion sources` lists the tables; run its source.")

@@ -7,6 +7,7 @@ Loading it touches nothing: no network, no database, no secret.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from floe_ingestion.assets import source_assets
 from floe_ingestion.io_manager import IcebergIOManager
 from floe_ingestion.lake import DEFAULT_HOME
 from floe_ingestion.loading import load_spec
-from floe_ingestion.plugins import PluginRegistry, PluginType
+from floe_ingestion.plugins import IngestionPlugin, PluginRegistry, PluginType
 from floe_ingestion.resources import DltIngestionResource, IcebergLakeResource
 from floe_ingestion.schedules import source_job, source_schedule
 from floe_ingestion.spec import PluginChoice, Spec
@@ -46,7 +47,7 @@ def build_definitions(
         jobs=list(jobs.values()),
         schedules=[schedule for schedule in schedules if schedule is not None],
         resources={
-            "ingestion": _ingestion(spec.plugins.ingestion, lake, folder),
+            "ingestion": _ingestion(spec.plugins.ingestion, lake, folder, f"{spec.path}: plugins.ingestion.config"),
             IO_MANAGER_KEY: IcebergIOManager(lake=lake),
         },
     )
@@ -66,17 +67,23 @@ def lake_of(spec: Spec, home: str | os.PathLike[str] | None = None) -> IcebergLa
     )
 
 
-def _ingestion(choice: PluginChoice, lake: IcebergLakeResource, folder: Path) -> Any:
+def _ingestion(choice: PluginChoice, lake: IcebergLakeResource, folder: Path, place: str) -> Any:
     if choice.type == "dlt":
-        return DltIngestionResource(lake=lake, base_folder=str(folder))
+        plugin = DltIngestionResource(lake=lake, base_folder=str(folder))
+        plugin.configure(choice.config)  # it takes none, and says so
+        return plugin
 
     @dg.resource(description=f"the ingestion plugin {choice.type}")
-    def ingestion(_: dg.InitResourceContext) -> Any:
+    def ingestion(_: dg.InitResourceContext) -> Iterator[IngestionPlugin]:
         from floe_ingestion.secrets import expand
 
         plugin = PluginRegistry().get(PluginType.INGESTION, choice.type)
-        plugin.configure(expand(dict(choice.config), "plugins.ingestion.config"))
-        return plugin
+        plugin.configure(expand(dict(choice.config), place))
+        plugin.startup()
+        try:
+            yield plugin
+        finally:
+            plugin.shutdown()
 
     return ingestion
 

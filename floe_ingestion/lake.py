@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from floe_ingestion.classify import cause_of, classify
+from floe_ingestion.classify import lake_errors
 from floe_ingestion.plugins import CatalogPlugin, PluginRegistry, PluginType, StoragePlugin
 from floe_ingestion.secrets import expand
 
@@ -36,13 +36,9 @@ def connect(
     assert isinstance(storage_plugin, StoragePlugin)
     where = {"home": str(home)}
     stored = where | expand(dict(storage_config), f"{place}.storage.config")
-    config = {
-        **where,
-        "warehouse": storage_plugin.warehouse(stored),
-        **storage_plugin.file_io_properties(stored),
-        **expand(dict(catalog_config), f"{place}.catalog.config"),
-    }
-    try:
-        return catalog_plugin.connect(config)
-    except Exception as error:
-        raise classify(error, f"the {catalog} catalog") from cause_of(error)
+    written = expand(dict(catalog_config), f"{place}.catalog.config")
+    # Of what the storage says, a catalog that knows where tables live needs only how to reach the files.
+    warehouse = {} if catalog_plugin.knows_locations else {"warehouse": storage_plugin.warehouse(stored)}
+    properties = {**storage_plugin.file_io_properties(stored), **written.pop("properties", {})}
+    with lake_errors(f"the {catalog} catalog"):
+        return catalog_plugin.connect({**where, **warehouse, **written, "properties": properties})

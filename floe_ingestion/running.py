@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,11 +15,14 @@ import dagster as dg
 from floe_ingestion.definitions import build_definitions
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.loading import load_spec
-from floe_ingestion.spec import SourceSpec, Spec
-from floe_ingestion.translator import table_key
+from floe_ingestion.partitions import partitions_definition
+from floe_ingestion.schedules import job_name
+from floe_ingestion.secrets import redact
+from floe_ingestion.spec import PartitionsSpec, SourceSpec, Spec
 
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,12 @@ def run_sources(
     span: tuple[str, str] | None = None,
     quiet: bool = False,
     before_each: Callable[[str], None] = lambda name: None,
+    debug: bool = False,
 ) -> list[SourceResult]:
-    """Materialise the named sources, or all that are enabled, one run each."""
+    """Materialise the named sources, or all that are enabled, one run each.
+
+    What the runs say goes to stderr: nothing where `quiet`, Dagster's whole log with tracebacks for `debug`.
+    """
     spec = load_spec(spec_path)
     chosen = [spec.source(name) for name in names] or [source for source in spec.sources if source.enabled]
     _check_partitions(spec, chosen, span)
@@ -79,6 +88,8 @@ def run_sources(
         source.model_copy(update={"enabled": True}) if source in chosen else source for source in spec.sources
     )
     definitions = build_definitions(spec.model_copy(update={"sources": enabled}))
+    if not debug:
+        definitions = dg.Definitions.merge(definitions, dg.Definitions(loggers={"console": _sentences(quiet)}))
     results: list[SourceResult] = []
     with ExitStack() as stack:
         instance = stack.enter_context(
@@ -86,26 +97,39 @@ def run_sources(
         )
         for source in chosen:
             before_each(source.name)
-            results.append(_run(source, definitions, instance, span if source.partitions else None, quiet))
+            results.append(_run(source, definitions, instance, span if source.partitions else None))
     return results
 
 
+def _sentences(quiet: bool) -> dg.LoggerDefinition:
+    """A logger that prints what a run says for people; what failed it is in its `SourceResult`."""
+
+    class Console(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said: dict[str, Any] = getattr(record, "dagster_meta", {})
+            event: dg.DagsterEvent | None = said.get("dagster_event")
+            if event is None and record.levelno >= logging.INFO:
+                print(said.get("orig_message", record.getMessage()), file=sys.stderr)
+            elif event is not None and event.is_step_up_for_retry:
+                print(event.message, _told(event.step_retry_data.error), file=sys.stderr)
+
+    def console(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("floe-ingestion", logging.DEBUG)
+        logger.addHandler(logging.NullHandler() if quiet else Console())
+        return logger
+
+    return dg.LoggerDefinition(console, description="sentences on stderr")
+
+
 def _run(
-    source: SourceSpec,
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
-    span: tuple[str, str] | None,
-    quiet: bool,
+    source: SourceSpec, definitions: dg.Definitions, instance: dg.DagsterInstance, span: tuple[str, str] | None
 ) -> SourceResult:
     whole_range = span is not None and span[0] != span[1]
-    result = dg.materialize(
-        list(definitions.assets or ()),  # type: ignore[arg-type]
-        selection=[table_key(table) for table in source.tables],
-        resources=definitions.resources,
+    result = definitions.resolve_job_def(job_name(source)).execute_in_process(
         instance=instance,
         partition_key=span[0] if span is not None and not whole_range else None,
         tags={_RANGE_START: span[0], _RANGE_END: span[1]} if span is not None and whole_range else None,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL" if quiet else "INFO"}}}},
+        run_config={"loggers": {"console": {}}},
         raise_on_error=False,
     )
     tables: dict[str, dict[str, Any]] = {}
@@ -117,14 +141,26 @@ def _run(
 
 
 def _error(result: dg.ExecuteInProcessResult) -> str | None:
+    if result.success:
+        return None
     for event in result.all_events:
         if event.is_step_failure:
-            data = event.step_failure_data
-            failure = data.user_failure_data
+            failure = event.step_failure_data.user_failure_data
             if failure is not None and failure.description:
                 return str(failure.description)
-            return data.error.message.strip() if data.error is not None else "the step failed"
-    return None if result.success else "the run failed before its first step"
+            return _told(event.step_failure_data.error)
+    # No step began: a resource, such as the ingestion plugin, could not be made.
+    return _told(next(event.job_failure_data.error for event in result.all_events if event.is_job_failure))
+
+
+def _told(error: Any) -> str:
+    """What the first cause of an error says, without its class and its traceback."""
+    if error is None:
+        return "no reason was given"
+    while error.cause is not None:
+        error = error.cause
+    name, _, words = str(error.message).strip().partition(": ")
+    return redact(words or name)
 
 
 def _check_partitions(spec: Spec, chosen: Sequence[SourceSpec], span: tuple[str, str] | None) -> None:
@@ -136,6 +172,19 @@ def _check_partitions(spec: Spec, chosen: Sequence[SourceSpec], span: tuple[str,
         )
     if span is not None and not partitioned:
         raise ConfigurationError(f"No source to run is partitioned, so --partition means nothing in {spec.path}.")
+    for source in chosen:
+        if source.partitions is not None and span is not None:
+            _check_span(source.name, source.partitions, span)
+
+
+def _check_span(name: str, partitions: PartitionsSpec, span: tuple[str, str]) -> None:
+    keys = list(partitions_definition(partitions).get_partition_keys())
+    known = ", ".join(keys if len(keys) <= _FEW else [*keys[:2], "…", keys[-1]]) or "none yet"
+    for key in span:
+        if key not in keys:
+            raise ConfigurationError(f"{name} has no partition {key!r}. Its {partitions.type} partitions: {known}.")
+    if keys.index(span[0]) > keys.index(span[1]):
+        raise ConfigurationError(f"The range {'..'.join(span)} ends before it begins. Write {span[1]}..{span[0]}.")
 
 
 def _plain(value: dg.MetadataValue[Any]) -> Any:

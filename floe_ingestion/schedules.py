@@ -11,10 +11,15 @@ from floe_ingestion.translator import table_key
 SOURCE_TAG = "floe/source"
 
 
+def job_name(source: SourceSpec) -> str:
+    """What the job of a source is called."""
+    return f"ingest_{source.name}"
+
+
 def source_job(source: SourceSpec) -> dg.UnresolvedAssetJobDefinition:
     """The job that materialises all tables of a source."""
     return dg.define_asset_job(
-        name=f"ingest_{source.name}",
+        name=job_name(source),
         selection=[table_key(table) for table in source.tables],
         description=source.description or f"Loads every table of {source.name}.",
         tags={SOURCE_TAG: source.name, **source.tags},

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
@@ -17,6 +17,9 @@ from floe_ingestion.iceberg.commit import commit
 from floe_ingestion.iceberg.storages import LocalStoragePlugin
 from floe_ingestion.pipeline import IngestionPipeline, stage
 from floe_ingestion.staging import Landed, LoadRequest, Provenance, StagedTable, Window
+
+if TYPE_CHECKING:
+    import duckdb
 
 Row = dict[str, Any]
 
@@ -47,7 +50,9 @@ class Lake:
 
     def values(self, name: str, column: str = "id") -> list[Any]:
         """One column, sorted."""
-        return [row[column] for row in in_order(self.table(name).scan(selected_fields=(column,)).to_arrow().to_pylist())]
+        return [
+            row[column] for row in in_order(self.table(name).scan(selected_fields=(column,)).to_arrow().to_pylist())
+        ]
 
     def duckdb_rows(self, name: str) -> list[Row]:
         """All rows as DuckDB reads them, sorted."""
@@ -105,19 +110,20 @@ def in_order(rows: list[Row]) -> list[Row]:
 
 def duckdb_rows(metadata_location: str) -> list[Row]:
     """The rows of a table as DuckDB reads them from its metadata file, sorted."""
+    return in_order(_duckdb().sql(f"select * from iceberg_scan('{metadata_location}')").to_arrow_table().to_pylist())
+
+
+@cache
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    """Extensions come from their wheels: nothing is downloaded, nor copied to $HOME."""
     import duckdb
 
-    with duckdb.connect() as connection:
-        for name in ("avro", "httpfs", "iceberg"):  # from the wheels: nothing is downloaded, nor copied to $HOME
-            folder = importlib.resources.files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
-            connection.load_extension(str(folder / f"{name}.duckdb_extension"))
-        connection.execute("set timezone = 'UTC'")
-        return in_order(connection.sql(f"select * from iceberg_scan('{metadata_location}')").to_arrow_table().to_pylist())
-
-
-def without(rows: list[Row], *columns: str) -> list[Row]:
-    """`rows` without these columns."""
-    return [{name: value for name, value in row.items() if name not in columns} for row in rows]
+    connection = duckdb.connect()
+    for name in ("avro", "httpfs", "iceberg"):
+        folder = importlib.resources.files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
+        connection.load_extension(str(folder / f"{name}.duckdb_extension"))
+    connection.execute("set timezone = 'UTC'")
+    return connection
 
 
 def _sortable(value: Any) -> tuple[bool, Any]:

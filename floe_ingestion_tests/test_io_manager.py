@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from pyiceberg.table import Table
 
 from floe_ingestion import dlt_asset
+from floe_ingestion.resources import IcebergLakeResource
 from floe_ingestion.spec import IncrementalSpec, PartitionsSpec, RetrySpec
 from floe_ingestion_tests.dagster_fixtures import Project, category, failure, materialize, metadata, retries
 
@@ -211,26 +214,32 @@ def test_only_what_ingestion_assets_stage_is_landed(project: Project) -> None:
     assert "was given a list. Use another io_manager_key" in failure(result)
 
 
-def test_a_catalog_that_goes_away_before_the_commit_fails_the_step_as_transient_and_loses_no_row(
-    project: Project,
-) -> None:
-    catalog, aside = project.folder / ".floe" / "catalog.db", project.folder / "aside.db"
+def test_a_catalog_that_is_busy_at_the_commit_fails_the_step_as_transient_and_loses_no_row(project: Project) -> None:
+    path = project.folder / "catalog.db"
+    project.lake = IcebergLakeResource(
+        home=str(project.folder / ".floe"), catalog_config={"uri": f"sqlite:///{path}?timeout=0.1"}
+    )
     materialize([cats], project.resources)
-    known = [{"id": 3, "name": "Kim"}]
 
-    @dlt_asset(table="bronze.cats", retry=AT_ONCE)
-    def more() -> Iterator[dict[str, Any]]:
-        yield from known
-        if not aside.exists():
-            catalog.rename(aside)
-            catalog.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as somebody_else:
 
-    result = materialize([more], project.resources, fails=True)
-    assert (category(result), retries(result)) == ("CatalogUnavailable", 2)
+        @dlt_asset(table="bronze.cats", retry=AT_ONCE)
+        def more() -> Iterator[dict[str, Any]]:
+            yield {"id": 3, "name": "Kim"}
+            if not somebody_else.in_transaction:
+                somebody_else.execute("begin exclusive")
 
-    catalog.rmdir()
-    shutil.copy(aside, catalog)
-    materialize([more], project.resources)
+        result = materialize([more], project.resources, fails=True)
+        assert (category(result), retries(result)) == ("CatalogUnavailable", 2)
+
+        somebody_else.execute("rollback")
+        assert project.rows("bronze.cats", "id") == [1, 2]
+
+    @dlt_asset(table="bronze.cats")
+    def the_same() -> Iterator[dict[str, Any]]:
+        yield {"id": 3, "name": "Kim"}
+
+    materialize([the_same], project.resources)
     assert project.rows("bronze.cats", "id") == [1, 2, 3]
 
 

@@ -12,7 +12,7 @@ from floe_ingestion.naming import normalize_identifier
 IDENTIFIERS = st.text("abzABZ019_-+*@| .é٣", min_size=1) | st.text(min_size=1)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(IDENTIFIERS)
 @example("OrderItemsAPIv2")
 @example("__private__")
@@ -28,6 +28,7 @@ def test_a_name_becomes_what_dlt_makes_of_it(name: str) -> None:
         assert normalize_identifier(name) == expected
 
 
+@settings(deadline=None)
 @given(IDENTIFIERS.filter(lambda name: name.strip() != ""))
 def test_a_normalised_name_stays_as_it_is(name: str) -> None:
     once = normalize_identifier(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -201,15 +200,3 @@ def test_a_source_that_says_when_for_ever_is_not_asked_for_ever() -> None:
     result, attempts = run(body, RetrySpec(max_retries=2, delay_seconds=600))
 
     assert (result.success, attempts) == (False, 3)
-
-
-def test_a_failure_that_was_its_own_cause_can_be_shown(tmp_path: Path) -> None:
-    """Dagster follows causes to their end; an error raised from itself has none."""
-    from floe_ingestion import lake
-
-    config = {"uri": f"sqlite:///{tmp_path}/no/such/folder/catalog.db"}
-    with pytest.raises(CatalogUnavailable) as caught:
-        lake.connect("sql", config, "local", {}, tmp_path)
-
-    assert caught.value.__cause__ is not caught.value
-    assert "OperationalError" in type(caught.value.__cause__).__name__

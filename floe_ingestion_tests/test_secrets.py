@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from floe_ingestion import secrets
@@ -51,6 +51,7 @@ def test_values_are_expanded_at_any_depth_and_keep_their_shape() -> None:
     assert expand(value, PLACE, {"X": "1"}) == {"a": ["1", ("1",)], "${X}": {"b": "1", "c": True}}
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.text() | st.integers() | st.none(),

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._utils.schedules import is_valid_cron_schedule
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -37,6 +37,7 @@ from floe_ingestion.spec import (
 )
 
 DESTINATION = DestinationSpec(schema="bronze")
+PATIENT = settings(deadline=None)  # Dagster takes its time the first time
 
 
 def accepts(check: Callable[[str], object], text: str) -> bool:
@@ -47,6 +48,7 @@ def accepts(check: Callable[[str], object], text: str) -> bool:
     return True
 
 
+@PATIENT
 @given(
     st.text("ab@.-_+team:", max_size=12)
     | st.emails()
@@ -60,6 +62,7 @@ def test_owners_are_those_that_dagster_accepts(text: str) -> None:
     assert accepts(valid_owner, text) == accepts(lambda owner: dg.AssetSpec("a", owners=[owner]), text)
 
 
+@PATIENT
 @given(st.text("aZ0_.-/ ", max_size=70))
 @example("team/domain")
 @example("a/b/c")
@@ -70,11 +73,13 @@ def test_keys_of_tags_are_those_that_dagster_accepts(text: str) -> None:
         assert accepts(valid_tag_key, text) == accepts(lambda key: dg.AssetSpec("a", tags={key: ""}), text)
 
 
+@PATIENT
 @given(st.text("aZ0_.-/ ", max_size=70))
 def test_values_of_tags_are_those_that_dagster_accepts(text: str) -> None:
     assert accepts(valid_tag_value, text) == accepts(lambda value: dg.AssetSpec("a", tags={"a": value}), text)
 
 
+@PATIENT
 @given(st.text("aZ0_./ -", min_size=1, max_size=10))
 def test_what_is_a_group_here_is_one_to_dagster(text: str) -> None:
     if (
@@ -83,6 +88,7 @@ def test_what_is_a_group_here_is_one_to_dagster(text: str) -> None:
         assert accepts(lambda group: dg.AssetSpec("a", group_name=group), text)
 
 
+@PATIENT
 @given(st.text("aZ0_./ \t-", max_size=10))
 def test_what_is_a_pool_here_is_one_to_dagster(text: str) -> None:
     def define(pool: str) -> None:
@@ -97,6 +103,7 @@ PART = NUMBER | st.just("*") | st.builds("{}-{}".format, NUMBER, NUMBER) | st.bu
 FIELD = PART | st.builds("{},{}".format, PART, PART)
 
 
+@PATIENT
 @given(
     st.lists(FIELD, min_size=4, max_size=6).map(" ".join)
     | st.sampled_from(["@daily", "@weekly", "@never", ""])
@@ -142,6 +149,7 @@ def test_no_other_text_is_a_time_zone(zone: str) -> None:
         valid_zone(zone)
 
 
+@PATIENT
 @given(st.text(max_size=12))
 def test_the_name_that_is_suggested_is_a_name(text: str) -> None:
     try:
@@ -194,6 +202,7 @@ def test_partitions_end_after_they_start_by_the_clock_of_their_zone(start: date,
         PartitionsSpec(type="daily", column="c", start=start, end=end, timezone="Europe/Berlin")
 
 
+@PATIENT
 @given(st.dates() | st.datetimes() | st.datetimes(timezones=st.just(timezone(timedelta(hours=-11)))))
 def test_every_moment_of_the_calendar_has_its_place_in_time(moment: date) -> None:
     assert instant(moment, "Pacific/Auckland").utcoffset() == timedelta(0)

@@ -18,8 +18,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 ENTRY_POINTS = {
     "console_scripts": {"floe-ingestion"},
     "floe.ingestion": {"dlt"},
-    "floe.catalogs": {"sql"},
-    "floe.storage": {"local"},
+    "floe.catalogs": {"glue", "hive", "polaris", "pyiceberg", "rest", "sql"},
+    "floe.storage": {"azure", "gcs", "local", "s3"},
     "floe_ingestion.sources": {"filesystem", "rest_api", "sql_database"},
 }
 

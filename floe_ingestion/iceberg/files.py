@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,26 +22,37 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Record
 
+from floe_ingestion.iceberg.upload import upload_all
 from floe_ingestion.staging import StagedFile
 
-_UPLOAD_CHUNK = 8 * 1024 * 1024
+logger = logging.getLogger(__name__)
+
+_DELETES_AT_ONCE = 8
 
 
 def place(file: StagedFile, table: Table, name: str) -> str:
     """Move `file` to the table's data folder as `name`; its location there."""
-    location = table.location_provider().new_data_location(name)
-    local = local_path(location)
-    if local is None:
-        _upload(file.path, table.io, location)
-        return location
-    local.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.replace(file.path, local)
-    except OSError:  # another file system: copy, then let it appear whole
-        part = local.with_suffix(".part")
-        shutil.copyfile(file.path, part)
-        os.replace(part, local)
-    return location
+    return place_all([file], table, [name])[0]
+
+
+def place_all(files: Sequence[StagedFile], table: Table, names: Sequence[str]) -> list[str]:
+    """Move `files` to the table's data folder under these names, all or none; their locations there."""
+    provider = table.location_provider()
+    locations = [provider.new_data_location(name) for name in names]
+    uploads: list[tuple[Path, str]] = []
+    moved: list[str] = []
+    for file, location in zip(files, locations, strict=True):
+        if (local := local_path(location)) is None:
+            uploads.append((file.path, location))
+            continue
+        try:
+            _link(file.path, local)
+        except BaseException:
+            delete_all(moved, table.io)
+            raise
+        moved.append(location)
+    upload_all(uploads, table.io, discard=lambda begun: delete_all(begun, table.io))
+    return locations
 
 
 def remove(locations: Iterable[str], io: FileIO) -> None:
@@ -49,6 +62,21 @@ def remove(locations: Iterable[str], io: FileIO) -> None:
             io.delete(location)
         except FileNotFoundError:
             continue
+
+
+def delete_all(locations: Iterable[str], io: FileIO) -> list[str]:
+    """Delete many files that no snapshot names, side by side; the locations where that failed."""
+
+    def delete(location: str) -> str | None:
+        try:
+            remove([location], io)
+        except Exception as error:  # whatever a storage raises: one file must not keep the others
+            logger.warning("%s could not be deleted: %s", location, error)
+            return location
+        return None
+
+    with ThreadPoolExecutor(max_workers=_DELETES_AT_ONCE) as workers:
+        return [location for location in workers.map(delete, locations) if location is not None]
 
 
 def data_file(file: StagedFile, location: str, metadata: TableMetadata) -> DataFile:
@@ -89,7 +117,16 @@ def read_back(files: Iterable[StagedFile]) -> Iterable[pq.RecordBatch]:
             yield from parquet.iter_batches()
 
 
-def _upload(path: Path, io: FileIO, location: str) -> None:
-    with path.open("rb") as source, io.new_output(location).create(overwrite=True) as target:
-        while chunk := source.read(_UPLOAD_CHUNK):
-            target.write(chunk)
+def _link(path: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # A second name, not a move: a load that has to be planned again reads its rows from the staged one.
+        os.link(path, to)
+    except OSError:  # another file system, or one without links: copy, then let it appear whole
+        part = to.with_suffix(".part")
+        try:
+            shutil.copyfile(path, part)
+            os.replace(part, to)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise

@@ -10,7 +10,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import ancestors_of
 
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.iceberg.report import LOAD_ID, PARTITION, RUN_ID, live_rows
+from floe_ingestion.iceberg.report import LOAD_ID, OPERATION, PARTITION, RUN_ID, live_rows
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def snapshots(table: Table) -> list[SnapshotRow]:
             SnapshotRow(
                 snapshot_id=snapshot.snapshot_id,
                 committed_at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, timezone.utc).isoformat(),
-                operation=snapshot.summary.operation.value if snapshot.summary else "",
+                operation=summary.get(OPERATION) or (snapshot.summary.operation.value if snapshot.summary else ""),
                 run_id=summary.get(RUN_ID, ""),
                 partition=summary.get(PARTITION, ""),
                 load_id=summary.get(LOAD_ID, ""),

@@ -14,6 +14,8 @@ LOAD_ID = "floe.load-id"
 RUN_ID = "dagster-run-id"
 PARTITION = "dagster-partition-key"
 ASSET = "dagster-asset-key"
+OPERATION = "floe.operation"
+"""What a snapshot is that no load made: a compaction, or a cursor that was set by hand."""
 
 
 def landed(

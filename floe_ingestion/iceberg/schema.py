@@ -56,10 +56,10 @@ class SchemaPlan:
 
     @classmethod
     def of_table(cls, table: Table) -> SchemaPlan:
-        """For rows that are the table's own already: neither contract nor declared types apply to them again."""
+        """For rows that are the table's own already: no rule about names or types applies to them again."""
         name = table.name()
         spec = TableSpec(source="", source_type="", resource="", namespace=name[:-1], name=name[-1])
-        return cls(spec, table.transaction())
+        return _OwnRows(spec, table.transaction())
 
     @property
     def schema(self) -> Schema | None:
@@ -97,6 +97,11 @@ class SchemaPlan:
         positions = self._positions(incoming)
         arriving, forbidden = self._arriving(incoming, positions)
         if self._transaction is None:
+            if self.spec.schema_contract.tables == "freeze":
+                raise PermanentError(
+                    f"{self.spec}: there is no such table, and its schema_contract (`tables: freeze`) forbids to make "
+                    f"it. Make it by other means, or set `tables: evolve`."
+                )
             self._transaction = self._new_table(arriving)
         elif arriving:
             # `union_by_name` leaves alone what is equal already.
@@ -235,3 +240,11 @@ class SchemaPlan:
                     f"{self.spec}: {columns[index].null_count} rows have no value in the key column {name!r}. "
                     f"Nothing was written. Correct them in the source, or choose another primary_key."
                 )
+
+
+class _OwnRows(SchemaPlan):
+    """Takes rows whose columns are the table's, in its order; their names may be such as no source of ours has."""
+
+    def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns = [cast(values, field.type) for values, field in zip(batch.columns, self.arrow, strict=True)]
+        return pa.RecordBatch.from_arrays(columns, schema=self.arrow)

@@ -43,7 +43,8 @@ class LoadSnapshot(_OverwriteFiles):
 
     pyiceberg replays a snapshot on a table that others have written to meanwhile. Two things must hold for
     that: `still_valid(table)` (the cursor is the one that the load started from), and, where the load has a
-    predicate, that nobody else has touched its rows. Else `ValidationException`: plan again.
+    predicate, that nobody else has touched its rows. Else, or where files would now be partitioned in another
+    way, `ValidationException`: plan again.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class LoadSnapshot(_OverwriteFiles):
         still_valid: Callable[[Table], bool] = lambda table: True,
     ) -> None:
         self._changes, self._still_valid = changes, still_valid
+        self._spec_id = transaction.table_metadata.default_spec_id
         super().__init__(
             operation=changes.operation,
             transaction=transaction,
@@ -69,8 +71,10 @@ class LoadSnapshot(_OverwriteFiles):
 
     def _validate_concurrency(self) -> None:
         table = self._transaction._table
+        if table.metadata.default_spec_id != self._spec_id:
+            raise ValidationException(f"{'.'.join(table.name())}: the partition spec changed")
         if not self._still_valid(table):
-            raise ValidationException(f"{'.'.join(table.name())}: the cursor moved")
+            raise ValidationException(f"{'.'.join(table.name())}: what the load started from has changed")
         if self._changes.predicate is not None:
             super()._validate_concurrency()
 
@@ -80,7 +84,13 @@ class LoadSnapshot(_OverwriteFiles):
             self._delete_manifest(spec_id, [self._entry(file, ManifestEntryStatus.ADDED) for file in files])
             for spec_id, files in _by_spec(self._changes.added_deletes).items()
         ]
-        return [*added, *(kept for manifest in manifests for kept in self._without_removed_deletes(manifest))]
+        kept = (kept for manifest in manifests for kept in self._without_removed_deletes(manifest))
+        return [*added, *filter(self._is_of_use, kept)]
+
+    def _is_of_use(self, manifest: ManifestFile) -> bool:
+        """Manifests of files that earlier snapshots removed would be carried along for ever."""
+        own = manifest.added_snapshot_id == self._snapshot_id
+        return own or manifest.has_added_files() or manifest.has_existing_files()
 
     def _without_removed_deletes(self, manifest: ManifestFile) -> list[ManifestFile]:
         if manifest.content != ManifestContent.DELETES or not self._changes.removed_deletes:

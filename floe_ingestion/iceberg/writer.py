@@ -102,7 +102,8 @@ class ParquetSink:
             if self._error is not None:
                 continue  # keep taking, so that whoever writes does not block for ever
             try:
-                for batch in rows.to_batches():
+                # A table without rows has columns all the same.
+                for batch in rows.to_batches() or [pa.RecordBatch.from_pylist([], rows.schema)]:
                     self._write(batch)
             except BaseException as error:  # handed to the thread that writes, whatever it is
                 self._error = error

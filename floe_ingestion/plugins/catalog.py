@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from floe_ingestion.plugins.metadata import PluginMetadata
 
@@ -19,12 +19,17 @@ class CatalogPlugin(PluginMetadata):
     second way to create one. A plugin overrides `check_health` to ask its catalog for something cheap.
     """
 
+    knows_locations: ClassVar[bool] = False
+    """Whether the catalog itself says where tables live; then no `warehouse` of the storage is given to it."""
+
     @abstractmethod
     def connect(self, config: Mapping[str, Any]) -> Catalog:
         """Open the catalog at run time; the caller owns the result and may connect more than once.
 
         `config` is the `plugins.catalog.config` block of floe.yaml with its variables expanded, so it may
-        hold secrets (never log it). An empty one asks for the plugin's documented default.
+        hold secrets (never log it). Beside the user's keys, which win, the run gives `home` (a folder of
+        this machine), `warehouse` (the storage's, unless `knows_locations`) and `properties` (pyiceberg's
+        FileIO properties, of the storage). Without a key of the user's, the documented default is asked for.
 
         Raises ConfigurationError for a missing or unknown setting, CatalogUnavailable where the catalog does
         not answer.

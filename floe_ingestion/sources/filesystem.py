@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from floe_ingestion.sources.file_cursors import FileCursor, FoundFile
 
+_SHOWN = 3
+
 
 class FilesystemConnector(SourceConnector):
     """`type: filesystem`.
@@ -73,10 +75,11 @@ class FilesystemConnector(SourceConnector):
         from floe_ingestion.classify import cause_of, classify
 
         try:
-            counts = [f"{len(self._found(files))} of {files.name!r}" for files in self.resources]
+            matches = {files.name: [file.path for file in self._found(files)] for files in self.resources}
         except Exception as error:  # whatever a file system makes of it
             raise classify(error, self.bucket_url) from cause_of(error)
-        return f"{self.bucket_url} answers, with these files: {', '.join(counts)}"
+        counts = (f"{len(paths)} files of {name!r}{_shown(paths)}" for name, paths in matches.items())
+        return f"{self.bucket_url} answers, with {', '.join(counts)}"
 
     def _resource(self, extraction: Extraction) -> DltResource:
         import dlt
@@ -145,6 +148,12 @@ class FilesystemConnector(SourceConnector):
         if local is not None and not local.is_dir():
             raise SourceRejected(f"{local} is no folder. Correct `bucket_url`; it is relative to floe.yaml.")
         return filesystem, root
+
+
+def _shown(paths: list[str]) -> str:
+    """The first of `paths` in brackets."""
+    some = [*paths[:_SHOWN], *(["…"] if len(paths) > _SHOWN else [])]
+    return f" ({', '.join(some)})" if some else ""
 
 
 def _local_path(url: str) -> Path | None:

@@ -189,10 +189,10 @@ class Endpoint(StrictModel):
     path: str | None = None
     """Relative to `base_url`; the resource's name where absent."""
     method: Annotated[Literal["GET", "POST"], BeforeValidator(_upper)] = "GET"
-    params: Mapping[str, Any] = {}
+    params: Mapping[str, Any] = Field(default={}, repr=False)
     headers: Mapping[str, str] = Field(default={}, repr=False)
-    json_body: Mapping[str, Any] | None = Field(default=None, alias="json")
-    data: Mapping[str, Any] | str | None = None
+    json_body: Mapping[str, Any] | None = Field(default=None, alias="json", repr=False)
+    data: Mapping[str, Any] | str | None = Field(default=None, repr=False)
     data_selector: str | None = None
     """JSONPath of the rows in an answer; found by itself where absent."""
     on_data_missing: Literal["raise", "empty"] = "raise"

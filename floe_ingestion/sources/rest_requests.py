@@ -142,9 +142,8 @@ class _FromCursor:
         self._incremental, self._attribute = incremental, attribute
 
     def __iter__(self) -> Iterator[Any]:
-        # requests writes a parameter once for each item of what can be iterated.
-        value = getattr(self._incremental, self._attribute)
-        return iter(() if value is None else (as_text(value),))
+        # requests writes a parameter once for each item of what can be iterated, and none for None.
+        return iter((as_text(getattr(self._incremental, self._attribute)),))
 
 
 def _plain(value: Any) -> Any:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
 from floe_ingestion.classify import classify
@@ -23,6 +25,7 @@ from floe_ingestion.staging import Window
 from floe_ingestion_tests.sources.loads import Loaded, load
 
 UTC = timezone.utc
+BY_FILE = {"cursor_path": "modification_date"}
 
 
 @pytest.fixture
@@ -477,8 +480,6 @@ def test_an_absolute_folder_a_file_url_and_the_home_folder_stay_what_they_are(
 
 
 def test_other_file_systems_are_opened_by_their_url(bucket: Path) -> None:
-    import fsspec
-
     memory = fsspec.filesystem("memory")
     memory.pipe("/floe-test/in/a.csv", b"v\n1\n")
     connector = files("memory://floe-test/in", "*.csv")
@@ -489,7 +490,30 @@ def test_other_file_systems_are_opened_by_their_url(bucket: Path) -> None:
         memory.rm("/floe-test", recursive=True)
 
     assert loaded.values("v") == [1]
-    assert check == "memory://floe-test/in answers, with these files: 1 of 'rows'"
+    assert check == "memory://floe-test/in answers, with 1 files of 'rows' (a.csv)"
+
+
+class RememberingFileSystem(LocalFileSystem):
+    """Lists a folder once, as the file systems of object stores do for speed."""
+
+    protocol = "remembering"
+    local_file = False
+
+    def ls(self, path: str, detail: bool = False, **options: Any) -> Any:
+        if path not in self.dircache:
+            self.dircache[path] = super().ls(path, detail=True)
+        listed = self.dircache[path]
+        return listed if detail else [info["name"] for info in listed]
+
+
+def test_a_file_that_came_since_the_last_run_is_seen_by_the_same_process(bucket: Path) -> None:
+    fsspec.register_implementation("remembering", RememberingFileSystem, clobber=True)
+    connector = files(f"remembering://{bucket}", "*.csv", incremental=BY_FILE)
+    (bucket / "a.csv").write_text("v\n1\n")
+    first = load(connector, "rows")
+    (bucket / "b.csv").write_text("v\n2\n")
+
+    assert load(connector, "rows", after=first).values("v") == [2]
 
 
 def test_a_file_system_that_nobody_knows_is_named(bucket: Path) -> None:
@@ -500,9 +524,6 @@ def test_a_file_system_that_nobody_knows_is_named(bucket: Path) -> None:
 
 
 # Each file once
-
-
-BY_FILE = {"cursor_path": "modification_date"}
 
 
 def test_a_file_is_read_once_and_a_new_one_by_the_next_run(bucket: Path) -> None:
@@ -733,6 +754,6 @@ def test_credentials_are_not_in_the_text_of_a_connector() -> None:
 def test_a_check_counts_the_files(bucket: Path) -> None:
     (bucket / "a.csv").write_text("v\n1\n")
 
-    assert files(bucket, "*.csv").check_connection() == f"{bucket} answers, with these files: 1 of 'rows'"
+    assert files(bucket, "*.csv").check_connection() == f"{bucket} answers, with 1 files of 'rows' (a.csv)"
     with pytest.raises(SourceRejected, match="is no folder"):
         files(bucket / "gone", "*.csv").check_connection()

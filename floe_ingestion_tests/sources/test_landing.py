@@ -6,13 +6,12 @@ import textwrap
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from floe_ingestion.errors import SourceRejected
+from floe_ingestion.errors import ConfigurationError, SourceRejected
 from floe_ingestion.loading import load_spec
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.staging import Window
@@ -230,13 +229,12 @@ def test_an_error_of_a_source_is_ours_and_names_the_file(lake: Lake, written: Wr
         lake.load(files)
 
 
-def problems_of(written: Written, config: str) -> list[tuple[str, str]]:
-    from floe_ingestion.errors import ConfigurationError
-
+def problems_of(written: Written, type_: str, config: str) -> list[tuple[str, str]]:
     with pytest.raises(ConfigurationError) as raised:
         written(f"""
             - name: some
-              type: {config}
+              type: {type_}
+              config: {{{config}}}
               destination: {{schema: bronze}}
             """)
     return [(problem.path, problem.message) for problem in raised.value.problems]
@@ -245,44 +243,27 @@ def problems_of(written: Written, config: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("config", "path", "said"),
     [
-        (
-            "rest_api\n              config: {base_url: 'https://a.b', resources: [{name: a, endpoint: {pth: x}}]}",
-            "config.resources[0].endpoint.pth",
-            "Did you mean 'path'?",
-        ),
-        (
-            "rest_api\n              config: {base_url: 'https://a.b', resources: [a], auth: {type: bearr, token: x}}",
-            "config.auth",
-            "Did you mean 'bearer'?",
-        ),
-        (
-            "rest_api\n              config: {base_url: 'https://a.b', resources: [a], paginator: pagenumber}",
-            "config.paginator",
-            "'page_number'",
-        ),
-        (
-            "rest_api\n              config: {base_url: 'https://a.b', resources: [a], paginator: {type: offset}}",
-            "config.paginator.limit",
-            "write `limit: 100`",
-        ),
-        (
-            "filesystem\n              config: {bucket_url: ., resources: [{name: a, file_glob: x.csv, reader_options: {delim: ;}}]}",
-            "config.resources[0].reader_options.delim",
-            "Did you mean 'delimiter'?",
-        ),
-        (
-            "filesystem\n              config: {bucket_url: ., resources: [{name: a, file_glob: x.dat}]}",
-            "config.resources[0]",
-            "Write `format: csv`",
-        ),
-        (
-            "filesystem\n              config: {bucket_url: ., resources: [{name: a, fileglob: x.csv}]}",
-            "config.resources[0].fileglob",
-            "Did you mean 'file_glob'?",
-        ),
+        ("resources: [{name: a, endpoint: {pth: x}}]", "resources[0].endpoint.pth", "Did you mean 'path'?"),
+        ("resources: [a], auth: {type: bearr, token: x}", "auth", "Did you mean 'bearer'?"),
+        ("resources: [a], paginator: pagenumber", "paginator", "'page_number'"),
+        ("resources: [a], paginator: {type: offset}", "paginator.limit", "write `limit: 100`"),
     ],
 )
-def test_a_mistake_is_found_at_its_place_in_the_file(written: Written, config: str, path: str, said: str) -> None:
-    found: list[Any] = problems_of(written, config)
+def test_a_mistake_about_an_api_is_found_at_its_place(written: Written, config: str, path: str, said: str) -> None:
+    found = problems_of(written, "rest_api", f"base_url: 'https://a.b', {config}")
 
-    assert any(place.endswith(path) and said in message for place, message in found), found
+    assert any(place.endswith(f"config.{path}") and said in message for place, message in found), found
+
+
+@pytest.mark.parametrize(
+    ("resource", "path", "said"),
+    [
+        ("file_glob: x.csv, reader_options: {delim: ;}", ".reader_options.delim", "Did you mean 'delimiter'?"),
+        ("file_glob: x.dat", "", "Write `format: csv`"),
+        ("fileglob: x.csv", ".fileglob", "Did you mean 'file_glob'?"),
+    ],
+)
+def test_a_mistake_about_files_is_found_at_its_place(written: Written, resource: str, path: str, said: str) -> None:
+    found = problems_of(written, "filesystem", f"bucket_url: ., resources: [{{name: a, {resource}}}]")
+
+    assert any(place.endswith(f"config.resources[0]{path}") and said in message for place, message in found), found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date, datetime, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import ValidationError
@@ -138,6 +140,14 @@ def test_defaults_fill_up_what_a_resource_leaves_open(api: HttpServer) -> None:
     (spec,) = made.resource_specs()
     assert (spec.primary_key, spec.write_disposition) == (("id",), "merge")
     assert api.asked[0].params == {"size": "5", "state": "all"}
+
+
+def test_an_endpoint_sends_headers_of_its_own_beside_the_general_ones(api: HttpServer) -> None:
+    api.route("/v1/orders", numbered(1))
+
+    load(connector(api, {"name": "orders", "endpoint": {"headers": {"X-A": "1"}}}, headers={"X-B": "2"}), "orders")
+
+    assert (api.asked[0].headers["x-a"], api.asked[0].headers["x-b"]) == ("1", "2")
 
 
 def test_a_post_sends_its_json(api: HttpServer) -> None:
@@ -344,6 +354,16 @@ def test_a_server_that_is_busy_is_asked_again(api: HttpServer) -> None:
     assert load(connector(api, "orders"), "orders").values("id") == [1]
 
 
+def test_dlts_runtime_configuration_says_how_often_a_busy_server_is_asked(
+    api: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME__REQUEST_MAX_ATTEMPTS", "1")
+    api.route("/v1/orders", Answer({}, 503))
+
+    assert isinstance(refused(connector(api, "orders"), "orders"), SourceUnavailable)
+    assert len(api.asked) == 1
+
+
 @pytest.mark.parametrize("number", [9007199254740993, -(2**63), 123456789012345678901])
 def test_integers_of_any_length_arrive_exactly(api: HttpServer, number: int) -> None:
     api.route("/v1/orders", [{"id": number}])
@@ -403,17 +423,19 @@ def test_without_an_initial_value_the_first_request_has_no_start(api: HttpServer
     assert api.asked[0].params == {}
 
 
-def test_a_date_from_yaml_can_begin_a_cursor_of_text(api: HttpServer) -> None:
-    from datetime import date
-
-    incremental = {"cursor_path": "updated_at", "start_param": "since", "initial_value": date(2024, 1, 2)}
+@pytest.mark.parametrize(
+    ("start", "sent"),
+    [(date(2024, 1, 2), "2024-01-02"), (datetime(2024, 1, 2, tzinfo=timezone.utc), "2024-01-02T00:00:00Z")],
+)
+def test_a_date_or_time_of_yaml_can_begin_a_cursor_of_text(api: HttpServer, start: Any, sent: str) -> None:
+    incremental = {"cursor_path": "updated_at", "start_param": "since", "initial_value": start}
     orders = connector(api, {"name": "orders", "incremental": incremental})
     api.route("/v1/orders", dated("2024-01-01T23:59:59Z", "2024-01-02T00:00:00Z"))
 
     loaded = load(orders, "orders")
 
     assert loaded.values("id") == [2]
-    assert api.asked[0].params == {"since": "2024-01-02"}
+    assert api.asked[0].params == {"since": sent}
 
 
 @pytest.mark.parametrize(
@@ -474,9 +496,6 @@ def daily(**more: Any) -> dict[str, Any]:
 
 
 def new_years_day() -> Window:
-    from datetime import datetime
-    from zoneinfo import ZoneInfo
-
     zone = ZoneInfo("Europe/Berlin")
     return Window("updated_at", datetime(2024, 1, 1, tzinfo=zone), datetime(2024, 1, 2, tzinfo=zone))
 
@@ -573,6 +592,15 @@ def test_a_grandchild_finds_its_way(api: HttpServer) -> None:
     )
 
     assert load(made, "c").values("leaf") == [1, 2]
+
+
+def test_a_single_thing_is_one_row_although_it_links_to_the_next(api: HttpServer) -> None:
+    api.route("/v1/orders", numbered(1))
+    api.route("/v1/orders/1", {"id": 1, "lines": [1, 2], "next": f"{api.url}/v1/orders/2"})
+    made = connector(api, "orders", {"name": "details", "endpoint": "orders/{resources.orders.id}"})
+
+    assert load(made, "details").values("lines") == [[1, 2]]
+    assert api.paths() == ["/v1/orders", "/v1/orders/1"]
 
 
 def test_children_of_later_parents_are_not_lost_to_the_cursor_of_earlier_ones(api: HttpServer) -> None:

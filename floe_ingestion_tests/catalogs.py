@@ -1,0 +1,47 @@
+"""Catalogs in which things go wrong at the moment of a commit: others are quicker, or the answer is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pyiceberg.catalog.sql import SqlCatalog
+
+from floe_ingestion_tests.lake import Lake
+
+if TYPE_CHECKING:
+    from pyiceberg.table import CommitTableResponse, Table
+
+
+class RacingCatalog(SqlCatalog):
+    """The catalog of `lake`, where each of `others` does something just before one of our commits arrives."""
+
+    def __init__(self, lake: Lake, *others: Callable[[], Any]) -> None:
+        super().__init__("floe", **lake.catalog.properties)
+        self.others = list(others)
+
+    def commit_table(self, table: Table, requirements: Any, updates: Any) -> CommitTableResponse:
+        if self.others:
+            self.others.pop(0)()
+        return super().commit_table(table, requirements, updates)
+
+
+class BreakingCatalog(SqlCatalog):
+    """The catalog of `lake`, whose connection breaks off at the first commit: before, or after it was made."""
+
+    def __init__(self, lake: Lake, *, made: bool, back: bool = True) -> None:
+        super().__init__("floe", **lake.catalog.properties)
+        self.made, self.back = made, back
+        self.broken = False
+
+    def commit_table(self, table: Table, requirements: Any, updates: Any) -> CommitTableResponse:
+        if self.made:
+            super().commit_table(table, requirements, updates)
+        self.broken = True
+        raise ConnectionError("the connection was reset")
+
+    def load_table(self, identifier: Any) -> Table:
+        """Not `back`: the catalog cannot be asked what became of the commit either."""
+        if self.broken and not self.back:
+            raise ConnectionError("connection refused")
+        return super().load_table(identifier)
