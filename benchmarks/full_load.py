@@ -32,13 +32,18 @@ batches.put(None); thread.join()
 """
 
 OURS = """
-from floe_ingestion import DltIngestionResource
-from floe_ingestion.resources import IcebergLakeResource
-plugin = DltIngestionResource(lake=IcebergLakeResource(home=f"{FOLDER}/home"))
-pipeline = plugin.create_pipeline("sql_database", "bronze", {
+from pathlib import Path
+from floe_ingestion.iceberg.catalogs import SqlCatalogPlugin
+from floe_ingestion.iceberg.commit import commit
+from floe_ingestion.loading import source_from
+from floe_ingestion.pipeline import pipeline_of, stage
+from floe_ingestion.staging import LoadRequest, Provenance
+home = Path(FOLDER) / "home"
+catalog = SqlCatalogPlugin().connect({"home": str(home), "warehouse": f"file://{home}/warehouse"})
+source = source_from("sql_database", "bronze", {
     "connection_string": URL, "tables": ["lineitem"], "backend": "connectorx", "chunk_size": 100_000})
-result = plugin.run_pipeline(pipeline)
-assert result["rows_loaded"] == ROWS, result
+for staged in stage(pipeline_of(source, home), LoadRequest(), catalog, home / "staging"):
+    assert commit(catalog, staged, Provenance(), home / "staging").rows_total == ROWS
 """
 
 DLT = """

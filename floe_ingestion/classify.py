@@ -43,7 +43,7 @@ _REFUSED_WORDS = (
 _CATALOG_HINTS = {
     "OAuthError": "Check `credential` (client id:secret), `scope` and `oauth2_server_uri`.",
     "UnauthorizedError": "Check the catalog's `credential`, or renew its `token`.",
-    "ForbiddenError": "The principal lacks a privilege for this: see docs/polaris.md for those that a load needs.",
+    "ForbiddenError": "Check who asks, and that this principal has the privileges that a load needs (docs/polaris.md).",
 }
 
 

@@ -8,67 +8,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial, wraps
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from floe_ingestion.errors import ConfigurationError, IngestionError
+from floe_ingestion.cli_base import DEBUG, FAILURE, command, spec_option, table_of, width
+from floe_ingestion.cli_tables import cursor, maintain
+from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.version import __version__
 
 if TYPE_CHECKING:
     from floe_ingestion.pipeline import IngestionPipeline
     from floe_ingestion.spec import Spec
-
-FAILURE, USAGE = 1, 2
-_DEBUG = "floe_ingestion.debug"
-
-
-def _spec_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--spec",
-        "spec_path",
-        envvar="FLOE_SPEC",
-        default="floe.yaml",
-        show_default=True,
-        show_envvar=True,
-        help="The floe.yaml to read.",
-    )(function)
-
-
-def _command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors as one readable message and an exit code."""
-
-    @click.option("--debug", is_flag=True, help="Show tracebacks.")
-    @wraps(function)
-    def run(debug: bool, *args: Any, **kwargs: Any) -> None:
-        click.get_current_context().meta[_DEBUG] = debug
-        with _readable_errors(debug):
-            function(*args, **kwargs)
-
-    return run
-
-
-@contextmanager
-def _readable_errors(debug: bool) -> Iterator[None]:
-    try:
-        yield
-    except IngestionError as error:
-        if debug:
-            raise
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(USAGE if isinstance(error, ConfigurationError) else FAILURE)
-    except (click.ClickException, click.Abort, click.exceptions.Exit):
-        raise
-    except Exception as error:  # of Dagster, or a mistake of ours
-        if debug:
-            raise
-        from floe_ingestion.classify import classify
-
-        click.echo(f"Error: {classify(error, 'floe-ingestion')} (--debug shows where)", err=True)
-        sys.exit(FAILURE)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,9 +31,9 @@ def main() -> None:
 
 
 @main.command()
-@_spec_option
+@spec_option
 @click.option("--connect", is_flag=True, help="Also connect to the catalog and to every source.")
-@_command
+@command
 def validate(spec_path: str, connect: bool) -> None:
     """Check a floe.yaml; with --connect, also that everything answers."""
     from floe_ingestion.loading import load_spec
@@ -100,8 +53,8 @@ def validate(spec_path: str, connect: bool) -> None:
 
 
 @main.command()
-@_spec_option
-@_command
+@spec_option
+@command
 def sources(spec_path: str) -> None:
     """List the sources of a floe.yaml and the tables that they land in."""
     from rich.console import Console
@@ -121,16 +74,16 @@ def sources(spec_path: str) -> None:
                 table.partitions.type if table.partitions else "",
                 table.incremental.cursor_path if table.incremental else "",
             )
-    Console(width=_width()).print(shown)
+    Console(width=width()).print(shown)
 
 
 @main.command()
 @click.argument("names", metavar="[SOURCE]...", nargs=-1)
-@_spec_option
+@spec_option
 @click.option("--partition", metavar="KEY", help="The partition to load.")
 @click.option("--partitions", "span", metavar="FROM..TO", help="A range of partitions, both included, as one load.")
 @click.option("--json", "as_json", is_flag=True, help="Print what landed as JSON.")
-@_command
+@command
 def run(names: tuple[str, ...], spec_path: str, partition: str | None, span: str | None, as_json: bool) -> None:
     """Materialise sources, all by default, in this process: the same assets that Dagster shows.
 
@@ -140,7 +93,7 @@ def run(names: tuple[str, ...], spec_path: str, partition: str | None, span: str
 
     if partition and span:
         raise click.UsageError("Write --partition or --partitions, not both.")
-    debug = bool(click.get_current_context().meta[_DEBUG])
+    debug = bool(click.get_current_context().meta[DEBUG])
     results = run_sources(spec_path, names, parse_span(partition, span), quiet=as_json, debug=debug)
     if as_json:
         click.echo(json.dumps([result.as_dict() for result in results], indent=2, default=str))
@@ -154,22 +107,14 @@ def run(names: tuple[str, ...], spec_path: str, partition: str | None, span: str
 
 @main.command()
 @click.argument("table")
-@_spec_option
+@spec_option
 @click.option("--json", "as_json", is_flag=True, help="Print the snapshots as JSON.")
-@_command
+@command
 def history(table: str, spec_path: str, as_json: bool) -> None:
     """Show the snapshots of TABLE (<schema>.<table>), newest first."""
-    from floe_ingestion.definitions import lake_of
-    from floe_ingestion.iceberg.commit import load_table
     from floe_ingestion.iceberg.history import snapshots
-    from floe_ingestion.loading import load_spec
 
-    if "." not in table:
-        raise click.UsageError(f"{table!r} names no schema. Write <schema>.<table>, e.g. bronze.{table}.")
-    found = load_table(lake_of(load_spec(spec_path)).connect(), tuple(table.split(".")))
-    if found is None:
-        raise IngestionError(f"There is no table {table}. `floe-ingestion sources` lists the tables; run its source.")
-    rows = snapshots(found)
+    rows = snapshots(table_of(spec_path, table))
     if as_json:
         click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
         return
@@ -195,7 +140,7 @@ def _print_history(title: str, rows: list[dict[str, Any]]) -> None:
             ", ".join(f"{path}={value}" for path, value in row["cursor"].items()),
             row["run_id"][:8],
         )
-    Console(width=_width()).print(shown)
+    Console(width=width()).print(shown)
 
 
 def _connect(spec: Spec) -> bool:
@@ -230,6 +175,5 @@ def _check_source(pipeline: IngestionPipeline) -> str:
     return pipeline.connect().check_connection()
 
 
-def _width() -> int | None:
-    """Wide enough that no name is cut where the output is not a terminal."""
-    return None if sys.stdout.isatty() else 200
+main.add_command(maintain)
+main.add_command(cursor)

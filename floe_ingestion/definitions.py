@@ -17,6 +17,7 @@ from floe_ingestion.assets import source_assets
 from floe_ingestion.io_manager import IcebergIOManager
 from floe_ingestion.lake import DEFAULT_HOME
 from floe_ingestion.loading import load_spec
+from floe_ingestion.maintenance_jobs import maintenance_jobs, maintenance_schedules
 from floe_ingestion.plugins import IngestionPlugin, PluginRegistry, PluginType
 from floe_ingestion.resources import DltIngestionResource, IcebergLakeResource
 from floe_ingestion.schedules import source_job, source_schedule
@@ -42,10 +43,11 @@ def build_definitions(
     enabled = [source for source in spec.sources if source.enabled]
     jobs = {source.name: source_job(source) for source in enabled}
     schedules = [source_schedule(source, jobs[source.name]) for source in enabled]
+    upkeep = maintenance_jobs(enabled, lake)
     return dg.Definitions(
         assets=[asset for source in enabled for asset in source_assets(source, folder)],
-        jobs=list(jobs.values()),
-        schedules=[schedule for schedule in schedules if schedule is not None],
+        jobs=[*jobs.values(), *upkeep],
+        schedules=[*filter(None, schedules), *maintenance_schedules(enabled, upkeep)],
         resources={
             "ingestion": _ingestion(spec.plugins.ingestion, lake, folder, f"{spec.path}: plugins.ingestion.config"),
             IO_MANAGER_KEY: IcebergIOManager(lake=lake),

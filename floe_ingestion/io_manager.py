@@ -45,6 +45,8 @@ class IcebergIOManager(dg.ConfigurableIOManager):
             catalog = self.lake.connect()
             landed = commit(catalog, obj, provenance_of(context), self.lake.staging_folder)
             context.log.info(sentence(landed, obj))
+            for warning in obj.warnings:
+                context.log.warning(warning)
             table = load_table(catalog, obj.table.identifier)
             single = context.has_asset_partitions and len(context.asset_partition_keys) == 1
             context.add_output_metadata(materialization_metadata(obj, landed, table, preview, single))
@@ -129,6 +131,8 @@ def materialization_metadata(
     if table is not None:
         shown["dagster/uri"] = table.location()
         shown["dagster/column_schema"] = column_schema(table)
+    if staged.warnings:
+        shown["warnings"] = dg.MetadataValue.md("\n\n".join(staged.warnings))
     if preview:
         shown["preview"] = dg.MetadataValue.md(preview)
     return shown

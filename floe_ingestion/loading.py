@@ -36,7 +36,7 @@ _SECTIONS = ("plugins", "ingestion")
 _Find = Callable[[str], type[SourceConnector]]
 _SOURCES: YamlPath = ("ingestion", "sources")
 # Keys of a source that have no part in which tables it lands: a mistake there must not hide one elsewhere.
-_ASIDE = frozenset({"description", "owners", "tags", "group", "enabled", "schedule", "retry", "pool"})
+_ASIDE = frozenset({"description", "owners", "tags", "group", "enabled", "schedule", "retry", "pool", "maintenance"})
 
 
 class _Section(StrictModel):
@@ -216,7 +216,7 @@ def _check_names(sources: Sequence[Any], report: Report) -> None:
 
 def _source(entry: _Entry, defaults: DefaultsSpec, place: str) -> SourceSpec:
     destination = _completed(entry.source.destination, defaults, ("write_disposition", "schema_contract"))
-    source = _completed(entry.source, defaults, ("retry", "schedule", "group"))
+    source = _completed(entry.source, defaults, ("retry", "schedule", "maintenance", "group"))
     source = source.model_copy(update={"destination": destination})
     return source.resolved(place, tuple(landing.table for landing in entry.landings))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
+from floe_ingestion.behind import behind
 from floe_ingestion.classify import cause_of, classify
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.iceberg import cursor as cursors
@@ -135,7 +136,8 @@ def _stage_table(
     table = load_table(catalog, spec.identifier)
     plan = SchemaPlan(spec, table.transaction() if table is not None else None)
     known = plan.arrow if table is not None else None
-    resource = connector.build([Extraction(spec, request.window, known)])[spec.resource]
+    extraction = Extraction(spec, request.window, known)
+    resource = connector.build([extraction])[spec.resource]
     plan.key = key_of(spec, connector, resource)
     properties = dict(table.properties) if table is not None else {**NEW_TABLE_PROPERTIES, **spec.properties}
     settings = WriteSettings.of(properties)
@@ -153,6 +155,7 @@ def _stage_table(
         state = _extract(spec, resource, sink, known, before, folder)
         files = sink.close()
         rejected = rejects.close()
+        warnings = behind(connector, extraction, before) if not files else ()
     except BaseException:
         sink.abort()
         rejects.abort()
@@ -169,6 +172,7 @@ def _stage_table(
         cursor_before=before,
         cursor=cursors.encode(state) if stateful else None,
         discarded=dict(sink.discarded),
+        warnings=warnings,
         seconds=time.monotonic() - began,
     )
 
@@ -240,9 +244,9 @@ def _schema(spec: TableSpec, known: Any) -> Any:
 
     schema = Schema(spec.source.lower())
     columns: list[Any] = []
-    for field in known if known is not None else ():
+    for column in known if known is not None else ():
         with suppress(UnsupportedArrowTypeException):  # such as uuid, which dlt has no word for: it types those anew
-            columns.extend(py_arrow_to_table_schema_columns(pa.schema([field])).values())
+            columns.extend(py_arrow_to_table_schema_columns(pa.schema([column])).values())
     if columns:
         schema.update_table(new_table(spec.name, columns=columns))
     return schema

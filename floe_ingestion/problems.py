@@ -23,7 +23,7 @@ def mistakes(
     The paths of the mistakes begin at `data`.
     """
     found = _chosen([_located(each, data) for each in error.errors(include_url=False)])
-    return list(dict.fromkeys(_mistake(each, model, data, at, written) for each in found))
+    return [_mistake(each, model, data, at, written) for each in found]
 
 
 def _mistake(found: Found, model: type[BaseModel], data: Any, at: YamlPath, written: Written) -> Mistake:
@@ -127,4 +127,5 @@ def _tags(model: type[BaseModel]) -> set[str]:
 
 
 def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+    # To Python 3.10, list[int] is a type as well, and issubclass refuses it.
+    return get_origin(kind) is None and isinstance(kind, type) and issubclass(kind, BaseModel)

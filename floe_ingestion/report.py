@@ -53,9 +53,7 @@ class Report:
         if problem not in self._problems and problem.path not in self._unreadable:
             self._problems.append(problem)
 
-    def validated(
-        self, model: type[Model], data: Any, at: YamlPath, despite: Collection[str] = ()
-    ) -> Validated[Model]:
+    def validated(self, model: type[Model], data: Any, at: YamlPath, despite: Collection[str] = ()) -> Validated[Model]:
         """`data` of `at` as a `model`, all that is wrong with it noted.
 
         An unknown key is noted and then read as the known one it resembles, or left out, so that it hides
@@ -128,9 +126,7 @@ def _is_about(path: YamlPath, guessed: Collection[YamlPath]) -> bool:
     return any(path[: len(guess)] == guess or path == guess[:-1] for guess in guessed)
 
 
-def _without(
-    model: type[Model], data: Any, mistaken: Iterable[YamlPath], keys: Collection[str]
-) -> Model | None:
+def _without(model: type[Model], data: Any, mistaken: Iterable[YamlPath], keys: Collection[str]) -> Model | None:
     """The model of `data` without what is mistaken in it, if that is in no key but `keys`."""
     roots = {path[0] if path else None for path in mistaken}
     if not is_mapping(data) or not roots.issubset(keys):

@@ -114,19 +114,19 @@ def _distinct(
     resources: Iterable[tuple[ResourceSpec, YamlPath]], report: Report
 ) -> Iterator[tuple[ResourceSpec, YamlPath]]:
     """The resources whose names stay apart when dlt normalises them."""
-    first: dict[str, tuple[str, YamlPath]] = {}
-    for resource, place in resources:
+    first: dict[str, tuple[int, str, YamlPath]] = {}
+    for index, (resource, place) in enumerate(resources):
         try:
             name = normalize_identifier(resource.name)
         except ValueError as error:
             report.add(place, f"has no name: {error}. Write e.g. `name: orders`")
             continue
-        other, other_place = first.setdefault(name, (resource.name, place))
-        if other_place == place:
+        first_index, other, other_place = first.setdefault(name, (index, resource.name, place))
+        if first_index == index:
             yield resource, place
         elif other == resource.name:
             where = report.where(other_place)
-            report.add(place, f"is the second resource called {other!r} (the first: {where}). Rename one")
+            report.add(place, f"names a second resource {other!r} (the first: {where}). Rename one")
         else:
             report.add(place, f"{resource.name!r} and {other!r} both become {name!r} in a table. Rename one")
 
@@ -168,9 +168,7 @@ def _check_cursors(found: Iterable[Landing], report: Report) -> None:
             report.add(landing.incremental, _BESIDE_REPLACE)
 
 
-def _table(
-    source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, name: tuple[str, ...]
-) -> TableSpec:
+def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, name: tuple[str, ...]) -> TableSpec:
     destination = source.destination
     # What a destination says of tables in the same words holds for each of them.
     shared = TableSpec.model_fields.keys() & DestinationSpec.model_fields.keys()

@@ -114,8 +114,10 @@ class DltIngestionResource(dg.ConfigurableResource, IngestionPlugin):  # type: i
         began = time.monotonic()
         catalog = self.lake.connect()
         landed: list[Landed] = []
+        warnings: dict[str, list[str]] = {}
         for staged in stage(pipeline, LoadRequest(), catalog, self.lake.staging_folder):
             landed.append(commit(catalog, staged, Provenance(), self.lake.staging_folder))
+            warnings[landed[-1].table] = list(staged.warnings)
         return {
             "rows_loaded": sum(table.rows_added + table.rows_updated for table in landed),
             "tables_loaded": len(landed),
@@ -128,6 +130,7 @@ class DltIngestionResource(dg.ConfigurableResource, IngestionPlugin):  # type: i
                     "rows_total": table.rows_total,
                     "snapshot_id": table.snapshot_id,
                     "load_id": table.load_id,
+                    "warnings": warnings[table.table],
                 }
                 for table in landed
             },

@@ -53,6 +53,8 @@ class SourceResult:
             f"{metadata.get('dagster/row_count', 0):,} in all"
             for table, metadata in self.tables.items()
         ]
+        warnings = [text for metadata in self.tables.values() for text in metadata.get("warnings", "").split("\n\n")]
+        lines += [f"warning: {text}" for text in warnings if text]
         return [*lines, f"{self.source} failed: {self.error}"] if self.error else lines
 
 

@@ -148,7 +148,7 @@ def _about_value(found: Found, data: Any, at: YamlPath, written: Written) -> str
     about = f"is {met(found.met, hidden=hidden)}; write {instead}"
     if isinstance(found.met, str):
         return about if hidden else _with_hint(about, found)
-    if "a text" in found.expected and isinstance(found.met, (int, float, date)):
+    if found.expected == ("a text",) and isinstance(found.met, (int, float, date)):
         text = None if hidden else written(path)
         return f"{about}: put it in quotes" + (f", '{text}'" if text else "")
     return about

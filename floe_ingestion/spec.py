@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import (
     ColumnName,
-    Count,
-    Cron,
     CursorValue,
     Flag,
     Group,
@@ -33,18 +31,16 @@ from floe_ingestion.formats import (
     mistake_of_place,
     one_or_many,
 )
+from floe_ingestion.spec_runs import MaintenanceSpec as MaintenanceSpec
+from floe_ingestion.spec_runs import RetrySpec as RetrySpec
+from floe_ingestion.spec_runs import ScheduleSpec as ScheduleSpec
+from floe_ingestion.spec_runs import StrictModel as StrictModel
 
 WriteDisposition = Literal["append", "replace", "merge"]
 MergeStrategy = Literal["upsert", "insert-only", "delete-insert", "scd2"]
 MergeMode = Literal["auto", "merge-on-read", "copy-on-write"]
 ContractMode = Literal["evolve", "freeze", "discard_value", "discard_row"]
 PartitionType = Literal["hourly", "daily", "weekly", "monthly", "static"]
-
-
-class StrictModel(BaseModel):
-    """A frozen model that rejects unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _contract_word(value: Any) -> Any:
@@ -139,23 +135,6 @@ class PartitionsSpec(StrictModel):
             yield f"`keys` belong to static partitions; {self.type} ones follow from `start` and `end`"
 
 
-class ScheduleSpec(StrictModel):
-    """When the source is materialised by itself; stopped until `enabled: true`."""
-
-    cron: Cron = Field(examples=["'0 6 * * *'"])
-    timezone: TimeZone = "UTC"
-    enabled: Flag = False
-
-
-class RetrySpec(StrictModel):
-    """How often and how soon a transient failure is tried again."""
-
-    max_retries: Count = 3
-    delay_seconds: Number = Field(default=10.0, ge=0)
-    backoff: Literal["exponential", "linear", "none"] = "exponential"
-    jitter: Flag = True
-
-
 class DestinationSpec(StrictModel):
     """Where a source lands: `table` for one resource, `schema` for many."""
 
@@ -172,7 +151,7 @@ class DestinationSpec(StrictModel):
     """scd2: from when to when a version of a row was the current one."""
     primary_key: Names = ()
     schema_contract: Contract | None = None
-    columns: Columns = {}
+    columns: Columns = Field(default={})
     partition_by: Names = ()
     properties: Mapping[str, str] = {}
 
@@ -190,6 +169,7 @@ class DefaultsSpec(StrictModel):
     schema_contract: Contract | None = None
     retry: RetrySpec | None = None
     schedule: ScheduleSpec | None = None
+    maintenance: MaintenanceSpec | None = None
     group: Group | None = None
 
 
@@ -200,7 +180,7 @@ class SourceSpec(StrictModel):
     type: str = Field(examples=["rest_api"])
     description: str | None = None
     owners: Owners = ()
-    tags: Tags = {}
+    tags: Tags = Field(default={})
     group: Group | None = None
     enabled: Flag = True
     config: Mapping[str, Any] = {}
@@ -209,6 +189,7 @@ class SourceSpec(StrictModel):
     partitions: PartitionsSpec | None = None
     schedule: ScheduleSpec | None = None
     retry: RetrySpec | None = None
+    maintenance: MaintenanceSpec | None = None
     pool: Pool | None = None
     """Dagster's concurrency pool of the source's assets; `source_<name>` where absent."""
 
@@ -252,7 +233,7 @@ class TableSpec(StrictModel):
     primary_key: tuple[str, ...] = ()
     """Empty for a merge whose key the source may know (a database) or that falls back to `id`."""
     schema_contract: ContractSpec = ContractSpec()
-    columns: Columns = {}
+    columns: Columns = Field(default={})
     partition_by: tuple[str, ...] = ()
     properties: Mapping[str, str] = {}
     incremental: IncrementalSpec | None = None

@@ -99,6 +99,8 @@ class StagedTable:
     """The rows that the contract kept out, for the table `<name>__rejected`."""
     discarded: Mapping[str, int] = field(default_factory=dict[str, int])
     """Rows that were read and left out, by reason."""
+    warnings: tuple[str, ...] = ()
+    """What somebody should look at, though nothing failed."""
     seconds: float = 0.0
     """How long extraction and staging took."""
     load_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -136,8 +138,6 @@ class Landed:
     columns_changed: Sequence[str] = ()
     already_landed: bool = False
     duplicates_dropped: int = 0
-
-
 
 
 def _bound(moment: datetime, kind: ColumnKind) -> Bound:

@@ -27,6 +27,10 @@ _Entries = dict[str | int, tuple[int, yaml.Node]]
 _PLAIN_KEY = re.compile(r"[\w-]+")
 
 
+class _Unreadable:
+    """Stands in the data where YAML could make nothing of a value: it is there, and fits nowhere."""
+
+
 class YamlFile:
     """Sections of a YAML file: `data`, the `problems` of the YAML itself, and where everything stands.
 
@@ -47,7 +51,7 @@ class YamlFile:
     def read(cls, path: Path, name: str, sections: tuple[str, ...]) -> YamlFile:
         """The file at `path`, called `name` in messages; raises `ConfigurationError` if it cannot be read."""
         try:
-            return cls(name, path.read_bytes().decode("utf-8-sig"), sections)
+            return cls(name, path.read_bytes().decode("utf-8"), sections)
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             problem = Problem("", "is not UTF-8 text. Save it as UTF-8", line)
@@ -160,8 +164,9 @@ class YamlFile:
     def _is_foreign(self, key: yaml.Node, node: yaml.Node) -> bool:
         return node is self._root and key.value not in self._names
 
-    def _found(self, path: YamlPath, message: str, node: yaml.Node) -> None:
+    def _found(self, path: YamlPath, message: str, node: yaml.Node) -> _Unreadable:
         self.problems.append(Problem(shown(path), message, _line(node)))
+        return _Unreadable()
 
 
 def is_mapping(value: Any) -> TypeGuard[dict[str, Any]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dlt.extract.resource import DltResource
 
 ENTRY_POINT = "parcels = floe_ingestion_tests.parcels:ParcelsConnector"
+COUNTRIES = "countries = floe_ingestion_tests.parcels:CountriesConnector"
 
 
 class Endpoint(StrictModel):
@@ -68,6 +69,20 @@ class ParcelsConnector(SourceConnector):
         if self.base_url.endswith("/"):
             raise ConfigurationError(f"{self.base_url!r} ends with a slash. Remove it.")
         return self.resources
+
+    def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
+        raise NotImplementedError
+
+
+class CountriesConnector(SourceConnector):
+    """A source that lists its resources in a way of its own."""
+
+    kind = "countries"
+
+    codes: str
+
+    def resource_specs(self) -> tuple[ResourceSpec, ...]:
+        return tuple(ResourceSpec(name=code) for code in self.codes.split())
 
     def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
         raise NotImplementedError

@@ -9,14 +9,14 @@ import pytest
 
 from floe_ingestion import load_spec
 from floe_ingestion.errors import ConfigurationError, Problem
-from floe_ingestion_tests.parcels import ENTRY_POINT, install
+from floe_ingestion_tests.parcels import COUNTRIES, ENTRY_POINT, install
 
 Mistakes = Callable[..., tuple[Problem, ...]]
 
 
 @pytest.fixture(autouse=True)
 def _parcels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path / "site", "acme-parcels", ENTRY_POINT)
+    install(tmp_path / "site", "acme-parcels", ENTRY_POINT, COUNTRIES)
     monkeypatch.syspath_prepend(tmp_path / "site")
 
 
@@ -34,9 +34,7 @@ def mistakes(tmp_path: Path) -> Mistakes:
     return mistakes_in
 
 
-def source(
-    name: str = "hub", resources: str = "[orders]", destination: str = "{schema: s}", rest: str = ""
-) -> str:
+def source(name: str = "hub", resources: str = "[orders]", destination: str = "{schema: s}", rest: str = "") -> str:
     config = f"{{base_url: x, resources: {resources}}}"
     return f"{{name: {name}, type: parcels, config: {config}, destination: {destination} {rest}}}"
 
@@ -59,18 +57,23 @@ def test_two_sources_cannot_have_one_name(mistakes: Mistakes, first: str, second
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
-        ("[a, a]", "is the second resource called 'a' (the first: line 4). Rename one"),
+        ("[a, a]", "names a second resource 'a' (the first: line 4). Rename one"),
         ("[order_items, OrderItems]", "'OrderItems' and 'order_items' both become 'order_items' in a table."),
         ("[{name: a, table: b}, {name: A, table: c}]", "'A' and 'a' both become 'a' in a table."),
     ],
 )
-def test_two_resources_of_a_source_cannot_have_one_name(
-    mistakes: Mistakes, resources: str, message: str
-) -> None:
+def test_two_resources_of_a_source_cannot_have_one_name(mistakes: Mistakes, resources: str, message: str) -> None:
     (problem,) = mistakes(source(resources=resources))
 
     assert problem.path == "ingestion.sources[0].config.resources[1]"
     assert problem.message.startswith(message)
+
+
+def test_resources_that_stand_in_no_list_are_compared_as_well(mistakes: Mistakes) -> None:
+    (problem,) = mistakes("{name: hub, type: countries, config: {codes: de fr de}, destination: {schema: s}}")
+
+    assert problem.path == "ingestion.sources[0].config"
+    assert problem.message.startswith("names a second resource 'de'")
 
 
 @pytest.mark.parametrize(
@@ -88,19 +91,14 @@ def test_two_sources_cannot_land_in_one_table(mistakes: Mistakes, first: str, se
     (problem,) = mistakes(first, second)
 
     assert (problem.path, problem.line) == ("ingestion.sources[1].config.resources[0]", 5)
-    assert (
-        "and so does resource 'orders' of source 'a' (line 4). Give one of them another `table`"
-        in problem.message
-    )
+    assert "and so does resource 'orders' of source 'a' (line 4). Give one of them another `table`" in problem.message
 
 
 def test_two_resources_of_a_source_cannot_land_in_one_table(mistakes: Mistakes) -> None:
     (problem,) = mistakes(source(resources="[orders, {name: items, table: orders}]"))
 
     assert problem.path == "ingestion.sources[0].config.resources[1]"
-    assert problem.message.startswith(
-        "lands in s.orders, and so does resource 'orders' of source 'hub' (line 4)."
-    )
+    assert problem.message.startswith("lands in s.orders, and so does resource 'orders' of source 'hub' (line 4).")
 
 
 def test_one_table_cannot_take_several_resources_without_tables_of_their_own(mistakes: Mistakes) -> None:
@@ -150,9 +148,7 @@ def test_a_cursor_with_replace_would_drop_every_older_row(
 
 def test_a_resource_that_appends_may_have_a_cursor_in_a_source_that_replaces(tmp_path: Path) -> None:
     resources = "[{name: a, write_disposition: append, incremental: {cursor_path: c}}, b]"
-    (tmp_path / "floe.yaml").write_text(
-        f"ingestion: {{sources: [{source(resources=resources, destination=REPLACE)}]}}"
-    )
+    (tmp_path / "floe.yaml").write_text(f"ingestion: {{sources: [{source(resources=resources, destination=REPLACE)}]}}")
 
     tables = load_spec(tmp_path / "floe.yaml").sources[0].tables
 
@@ -171,6 +167,4 @@ def test_a_cursor_cannot_stand_beside_partitions(mistakes: Mistakes, written: st
     (problem,) = mistakes(written[:-1] + ", partitions: {type: daily, column: c, start: 2024-01-01}}")
 
     assert problem.path == f"ingestion.sources[0].{path}"
-    assert problem.message == (
-        "stands beside `partitions`, and the window of a partition takes its place. Remove one"
-    )
+    assert problem.message == ("stands beside `partitions`, and the window of a partition takes its place. Remove one")

@@ -159,9 +159,46 @@ def test_a_source_that_is_wrong_twice_over_is_told_both_whatever_the_order(mista
     ]
 
 
-def test_a_guess_at_a_misspelled_key_brings_no_further_mistakes(mistakes: Mistakes) -> None:
-    text = HUB + "        tables: [orders, items]\n"
-    (problem,) = mistakes(text)
+@pytest.mark.parametrize("written", ["tables: [orders, items]", "tables: silver.orders", "shema: silver"])
+def test_a_guess_at_a_misspelled_key_brings_no_further_mistakes(mistakes: Mistakes, written: str) -> None:
+    (problem,) = mistakes(f"{HUB}        {written}\n")
 
-    assert problem.path == "ingestion.sources[0].destination.tables"
-    assert "Did you mean 'table'?" in problem.message
+    key = written.partition(":")[0]
+    assert problem.path == f"ingestion.sources[0].destination.{key}"
+    assert f"Did you mean {'schema' if key == 'shema' else 'table'!r}?" in problem.message
+
+
+def test_a_guess_takes_no_other_keys_place(mistakes: Mistakes) -> None:
+    twice = HUB.replace("- name: hub", "- nam: other\n      name: hub") + HUB.partition("sources:")[2]
+    found = {problem.path for problem in mistakes(twice)}
+
+    assert {"ingestion.sources[0].nam", "ingestion.sources[1].name"} <= found
+
+
+def test_a_destination_with_two_places_is_told_so_beside_its_other_mistakes(mistakes: Mistakes) -> None:
+    text = HUB + "        table: bronze.orders\n        write_disposition: mrge\n"
+
+    assert [problem.path for problem in mistakes(text)] == [
+        "ingestion.sources[0].destination",
+        "ingestion.sources[0].destination.write_disposition",
+    ]
+
+
+def test_a_mistake_that_does_not_concern_tables_hides_none_that_does(mistakes: Mistakes) -> None:
+    twice = HUB + "      owners: joe\n" + HUB.replace("name: hub", "name: hub2").partition("sources:")[2].strip("\n")
+    found = [problem.path for problem in mistakes(twice)]
+
+    assert found == [
+        "ingestion.sources[0].owners",
+        "ingestion.sources[1].config.resources[0]",
+        "ingestion.sources[1].config.resources[1]",
+    ]
+
+
+def test_what_yaml_could_not_read_is_not_called_empty_as_well(mistakes: Mistakes) -> None:
+    text = HUB + "      partitions: {type: daily, column: c, start: 2024-02-31}\n      incremental: !env X\n"
+
+    assert [problem.path for problem in mistakes(text)] == [
+        "ingestion.sources[0].partitions.start",
+        "ingestion.sources[0].incremental",
+    ]

@@ -82,15 +82,11 @@ SCALARS = (
     | st.text(max_size=8)
     | st.dates()
     | st.datetimes()
-    | st.sampled_from(
-        ["${VARIABLE}", "a.b", "replace", "merge", "@daily", "* * * * *", "parcels", "rest_api"]
-    )
+    | st.sampled_from(["${VARIABLE}", "a.b", "replace", "merge", "@daily", "* * * * *", "parcels", "rest_api"])
 )
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
     max_leaves=5,
 )
 
@@ -168,9 +164,7 @@ def test_a_document_with_changed_values_loads_or_is_told_what_is_wrong(tmp_path:
 
 @MANY
 @given(data=st.data())
-def test_a_document_with_changed_characters_loads_or_is_told_what_is_wrong(
-    tmp_path: Path, data: st.DataObject
-) -> None:
+def test_a_document_with_changed_characters_loads_or_is_told_what_is_wrong(tmp_path: Path, data: st.DataObject) -> None:
     text = yaml.safe_dump(WHOLE, sort_keys=False)
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(start + 5, len(text))))

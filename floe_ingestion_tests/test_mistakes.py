@@ -195,6 +195,7 @@ def test_a_mistake_in_a_source_names_what_was_met_and_what_to_write(
         ),
         ("{schema: s, primary_key: [[a]]}", ".primary_key[0]", "is a list; write a text"),
         ("{schema: s, columns: {a: {typ: long}}}", ".columns.a.typ", "no known key. Did you mean 'type'?"),
+        ("{schem: s}", ".schem", "is no known key. Did you mean 'schema'? Known keys: columns, "),
         ("{schema: s, columns: [a]}", ".columns", "is a list; write a mapping"),
     ],
 )
@@ -252,9 +253,7 @@ def test_a_mistake_in_a_destination_names_what_was_met_and_what_to_write(
 def test_a_mistake_in_a_connectors_configuration_stands_under_config(
     mistakes: Mistakes, config: str, key: str, message: str
 ) -> None:
-    source = (
-        f"- name: hub\n      type: parcels\n      config: {config}\n      destination: {{schema: bronze}}"
-    )
+    source = f"- name: hub\n      type: parcels\n      config: {config}\n      destination: {{schema: bronze}}"
     (problem,) = mistakes(f"ingestion:\n  sources:\n    {source}\n")
 
     assert problem.path == f"ingestion.sources[0].config{key}"

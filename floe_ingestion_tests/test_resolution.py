@@ -162,3 +162,22 @@ def test_a_cursor_starts_at_just_what_was_written(tables: Any, written: str, val
 
     assert table.incremental.initial_value == value
     assert type(table.incremental.initial_value) is type(value)
+
+
+def test_what_a_destination_says_of_tables_reaches_each_of_them(tables: Any) -> None:
+    said = "write_disposition: merge, merge_strategy: insert-only, partition_by: day(c), properties: {x: y}"
+    both = tables("[a, b]", f"{{schema: s, {said}}}")
+
+    assert [(t.merge_strategy, t.partition_by, t.properties) for t in both] == [
+        ("insert-only", ("day(c)",), {"x": "y"})
+    ] * 2
+
+
+def test_a_source_that_replaces_may_have_a_cursor_where_all_of_its_resources_append(tables: Any) -> None:
+    (table,) = tables(
+        "[{name: a, write_disposition: append}]",
+        "{schema: s, write_disposition: replace}",
+        ", incremental: {cursor_path: c}",
+    )
+
+    assert (table.write_disposition, table.incremental.cursor_path) == ("append", "c")

@@ -33,9 +33,7 @@ def problems_of(destination: str, config: dict[str, object]) -> dict[str, str]:
         ("bronze", ["orders", "items"], ["bronze.orders", "bronze.items"]),
     ],
 )
-def test_the_destination_is_a_table_or_a_schema(
-    destination: str, resources: list[str], landed: list[str]
-) -> None:
+def test_the_destination_is_a_table_or_a_schema(destination: str, resources: list[str], landed: list[str]) -> None:
     source = source_from("parcels", destination, {**HUB, "resources": resources})
 
     assert [str(table) for table in source.tables] == landed
@@ -94,7 +92,4 @@ def test_an_entry_that_contradicts_an_argument_is_a_mistake() -> None:
     problems = problems_of("bronze", {"type": "rest_api", "config": HUB, "destination": {"schema": "silver"}})
 
     assert problems["type"] == "is not 'parcels', which was passed as an argument. Leave it out here"
-    assert (
-        problems["destination.schema"]
-        == "is not 'bronze', which was passed as an argument. Leave it out here"
-    )
+    assert problems["destination.schema"] == "is not 'bronze', which was passed as an argument. Leave it out here"

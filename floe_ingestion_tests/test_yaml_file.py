@@ -42,9 +42,7 @@ def read(text: str) -> YamlFile:
         (("absent",), None),
     ],
 )
-def test_everything_has_its_line_and_what_is_absent_that_of_its_surroundings(
-    path: YamlPath, line: int | None
-) -> None:
+def test_everything_has_its_line_and_what_is_absent_that_of_its_surroundings(path: YamlPath, line: int | None) -> None:
     assert read(TEXT).line(path) == line
 
 
@@ -63,6 +61,10 @@ def test_sections_of_others_may_hold_anything() -> None:
 
     assert file.problems == []
     assert file.top_level_keys == ("other", "base", "ours")
+
+
+def test_what_others_write_twice_is_their_business() -> None:
+    assert read("other: 1\nother: 2\n? [1]\n: 3\nours: {a: 1}").problems == []
 
 
 def test_a_path_is_shown_as_a_person_would_write_it() -> None:
@@ -100,9 +102,7 @@ def test_a_path_is_shown_as_a_person_would_write_it() -> None:
         ("ours: {<<: text}", Problem("ours", "merges (<<) itself, or something that is no mapping", 1)),
     ],
 )
-def test_what_yaml_could_not_make_sense_of_is_a_problem_and_hides_nothing_else(
-    text: str, problem: Problem
-) -> None:
+def test_what_yaml_could_not_make_sense_of_is_a_problem_and_hides_nothing_else(text: str, problem: Problem) -> None:
     assert read(text).problems == [problem]
 
 
@@ -147,9 +147,7 @@ def test_a_file_that_is_not_utf8_is_told_the_line(tmp_path: Path) -> None:
     file = tmp_path / "floe.yaml"
     file.write_bytes("ours:\n  a: Größe\n".encode("latin-1"))
 
-    with pytest.raises(
-        ConfigurationError, match=r"floe\.yaml:2  \(top level\): is not UTF-8 text\. Save it as UTF-8"
-    ):
+    with pytest.raises(ConfigurationError, match=r"floe\.yaml:2  \(top level\): is not UTF-8 text\. Save it as UTF-8"):
         YamlFile.read(file, "floe.yaml", ("ours",))
 
 

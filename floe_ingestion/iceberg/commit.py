@@ -26,6 +26,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.update import AssertCurrentSchemaId
 
 from floe_ingestion.classify import lake_errors
 from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor
@@ -238,6 +239,7 @@ class _Load:
 
     def _send(self, transaction: Transaction) -> None:
         """Commit; where the outcome is unknown, find it out."""
+        _plan_again_rather_than_replay(transaction)
         try:
             transaction.commit_transaction()
         except _CONFLICTS:
@@ -259,6 +261,14 @@ class _Load:
             return load_table(self.catalog, self.staged.table.identifier)
         except Exception as error:
             raise OutcomeUnknown(str(self.staged.table), self.staged.load_id, cause) from error
+
+
+def _plan_again_rather_than_replay(transaction: Transaction) -> None:
+    """Where the schema evolves: a replay after somebody else's change fails each time, for half a minute in all."""
+    if any(isinstance(each, AssertCurrentSchemaId) for each in transaction._requirements):
+        table = transaction._table
+        properties = {**table.metadata.properties, "commit.retry.num-retries": "0"}
+        table.metadata = table.metadata.model_copy(update={"properties": properties})
 
 
 def _same_spec(spec: PartitionSpec, staged: PartitionSpec | None) -> bool:

@@ -81,14 +81,16 @@ def compact(
     compaction = _Compaction(table, packing, folder, row_filter, {OPERATION: "compact", **(properties or {})})
     try:
         for attempt in range(_ATTEMPTS):
-            table.refresh()
+            planned_on = table.refresh().metadata_location
             try:
                 return compaction.attempt(dry_run)
-            except (CommitFailedException, ValidationException, FileNotFoundError) as error:
-                logger.info(
-                    "%s: planning the compaction again after attempt %s: %s", compaction.name, attempt + 1, error
-                )
-                time.sleep(min(0.1 * 2**attempt, 5.0) * random.uniform(0.5, 1.0))
+            except FileNotFoundError:
+                # Expired since the files were planned; unless it is simply lost.
+                if table.refresh().metadata_location == planned_on:
+                    raise
+            except (CommitFailedException, ValidationException) as error:
+                logger.info("%s: planning the compaction again: %s", compaction.name, error)
+            time.sleep(min(0.05 * 2**attempt, 1.0) * random.uniform(0.5, 1.0))
         raise CommitConflict(compaction.name, _ATTEMPTS)
     except OutcomeUnknown:
         raise  # its files may be in the table

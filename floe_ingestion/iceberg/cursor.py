@@ -48,7 +48,7 @@ def at(metadata: TableMetadata, snapshot: Snapshot | None) -> str | None:
     """
     oldest: Snapshot | None = None
     for ancestor in ancestors_of(snapshot, metadata):
-        if (text := _carried(ancestor)) is not None:
+        if (text := carried(ancestor)) is not None:
             return text or None
         oldest = ancestor
     if oldest is not None:
@@ -57,6 +57,11 @@ def at(metadata: TableMetadata, snapshot: Snapshot | None) -> str | None:
         if oldest.sequence_number == _FIRST_COMMIT:
             return None  # nothing was cut off: the property is of a snapshot that was rolled back
     return metadata.properties.get(CURSOR) or None
+
+
+def carried(snapshot: Snapshot) -> str | None:
+    """The cursor of this very snapshot; empty where it was reset, None where it says nothing."""
+    return snapshot.summary.additional_properties.get(CURSOR) if snapshot.summary is not None else None
 
 
 def before(snapshot_id: int) -> str:
@@ -69,7 +74,7 @@ def cut_off(metadata: TableMetadata, expired: set[int]) -> tuple[dict[str, str],
     kept = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id not in expired]
     found: dict[str, str] = {}
     for snapshot in kept:
-        if snapshot.parent_snapshot_id in expired and _carried(snapshot) is None:
+        if snapshot.parent_snapshot_id in expired and carried(snapshot) is None:
             parent = metadata.snapshot_by_id(snapshot.parent_snapshot_id)
             found[before(snapshot.snapshot_id)] = at(metadata, parent) or ""
     newest = at(metadata, metadata.current_snapshot()) or ""
@@ -87,8 +92,3 @@ def describe(text: str | None) -> dict[str, Any]:
         for resource in state.get("resources", {}).values()
         for path, entry in resource.get("incremental", {}).items()
     }
-
-
-def _carried(snapshot: Snapshot) -> str | None:
-    """The cursor of this very snapshot; empty where it was reset, None where it says nothing."""
-    return snapshot.summary.additional_properties.get(CURSOR) if snapshot.summary is not None else None

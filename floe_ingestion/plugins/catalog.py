@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.plugins.metadata import PluginMetadata
 
@@ -19,8 +19,10 @@ class CatalogPlugin(PluginMetadata):
     second way to create one. A plugin overrides `check_health` to ask its catalog for something cheap.
     """
 
-    knows_locations: ClassVar[bool] = False
-    """Whether the catalog itself says where tables live; then no `warehouse` of the storage is given to it."""
+    @property
+    def knows_locations(self) -> bool:
+        """Whether the catalog itself says where tables live; then no `warehouse` of the storage is given to it."""
+        return False
 
     @abstractmethod
     def connect(self, config: Mapping[str, Any]) -> Catalog:

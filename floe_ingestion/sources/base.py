@@ -31,7 +31,7 @@ class ResourceSpec(StrictModel):
     write_disposition: WriteDisposition | None = None
     primary_key: Names = ()
     schema_contract: Contract | None = None
-    columns: Columns = {}
+    columns: Columns = Field(default={})
     incremental: IncrementalSpec | None = None
 
 
@@ -88,6 +88,13 @@ class SourceConnector(StrictModel, ABC):
     def key_of(self, resource: DltResource) -> tuple[str, ...]:
         """The key that the source itself knows, such as a database's primary key; may connect."""
         return ()
+
+    def newest(self, extraction: Extraction) -> Any:
+        """The newest value of the cursor in the source, where it can be had cheaply; None where not, or without rows.
+
+        Asked after a load by cursor that brought no rows, to tell a source that was reset.
+        """
+        return None
 
 
 def incremental_of(extraction: Extraction) -> Any:

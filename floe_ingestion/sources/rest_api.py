@@ -145,9 +145,11 @@ class RestApiConnector(SourceConnector):
         specs = {spec.name: spec for spec in self.resource_specs()}
         made: list[Requests] = []
         for resource in lineage:
-            itself = resource.name == extraction.table.resource
-            cursor = extraction.table.incremental if itself else specs[resource.name].incremental
-            made.append(Requests(resource, self._filled(resource), cursor, extraction if itself else None))
+            if resource.name == extraction.table.resource:
+                own = extraction.table.incremental if extraction.window is None else None
+                made.append(Requests(resource, self._filled(resource), own, extraction))
+            else:
+                made.append(Requests(resource, self._filled(resource), specs[resource.name].incremental, None))
         client = {"base_url": self.base_url, "headers": dict(self.headers), "session": session_of(attempts)}
         if self.auth is not None:
             client["auth"] = self.auth.model_dump(exclude_unset=True)

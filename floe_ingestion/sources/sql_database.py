@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -12,7 +14,8 @@ from pydantic import BeforeValidator, Field
 
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of, named
-from floe_ingestion.spec import Names
+from floe_ingestion.sources.instants import as_moment, as_text
+from floe_ingestion.spec import Names, TableSpec
 from floe_ingestion.staging import ColumnKind, Window
 
 if TYPE_CHECKING:
@@ -84,16 +87,64 @@ class SqlDatabaseConnector(SourceConnector):
             )
         return f"{engine.dialect.name} answers, with all {len(self.tables)} tables"
 
+    def newest(self, extraction: Extraction) -> Any:
+        """`max` of the cursor column, under the resource's own condition."""
+        import sqlalchemy as sa
+
+        if extraction.table.incremental is None:
+            return None
+        where = self._table(extraction).where
+        with self._connected() as connection:
+            query = sa.select(sa.func.max(self._cursor_column(extraction.table, connection)))
+            return connection.execute(query.where(sa.text(f"({where})")) if where else query).scalar()
+
+    def _fitted(self, extraction: Extraction) -> Extraction:
+        """With the first and last value of the cursor as its column holds them, however they were written."""
+        incremental = extraction.table.incremental
+        values = {"initial_value": incremental.initial_value, "end_value": incremental.end_value} if incremental else {}
+        if incremental is None or not any(isinstance(value, (str, date)) for value in values.values()):
+            return extraction
+        with self._connected() as connection:
+            column = self._cursor_column(extraction.table, connection)
+        fitted = incremental.model_copy(update={name: _as_held(column, value) for name, value in values.items()})
+        return replace(extraction, table=extraction.table.model_copy(update={"incremental": fitted}))
+
+    def _cursor_column(self, spec: TableSpec, connection: sa.Connection) -> sa.Column[Any]:
+        import sqlalchemy as sa
+
+        assert spec.incremental is not None
+        table = sa.Table(spec.resource, sa.MetaData(), schema=self.database_schema, autoload_with=connection)
+        if (path := spec.incremental.cursor_path) not in table.c:
+            raise SourceRejected(
+                f"Table {table.name!r} has no column {path!r} to load by. "
+                f"Write `incremental: {{cursor_path: …}}` with one of: {', '.join(table.c.keys())}."
+            )
+        return table.c[path]
+
+    @contextmanager
+    def _connected(self) -> Iterator[sa.Connection]:
+        import sqlalchemy as sa
+
+        engine = sa.create_engine(self.connection_string)
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+
+    def _table(self, extraction: Extraction) -> TableResource:
+        return next(table for table in self.tables if table.name == extraction.table.resource)
+
     def _resource(self, extraction: Extraction) -> DltResource:
         from dlt.sources.sql_database import sql_table
 
-        table = next(table for table in self.tables if table.name == extraction.table.resource)
+        table = self._table(extraction)
         stream: dict[str, Any] = {"return_type": "arrow_stream", "batch_size": self.chunk_size}
         return sql_table(
             credentials=self.connection_string,
             table=table.name,
             schema=self.database_schema,
-            incremental=incremental_of(extraction),
+            incremental=incremental_of(self._fitted(extraction)),
             chunk_size=self.chunk_size,
             backend=self.backend,
             backend_kwargs=stream if self.backend == "connectorx" else {},
@@ -135,6 +186,22 @@ def _window_condition(table: sa.Table, window: Window, dialect: str) -> Any:
     if dialect == "sqlite" and isinstance(start, datetime) and isinstance(end, datetime):
         return _sqlite_between(column, start, end)
     return sa.and_(column >= start, column < end)
+
+
+def _as_held(column: sa.Column[Any], value: Any) -> Any:
+    """A date, a time or its text in the terms of `column`; a date is its midnight, and no offset means UTC."""
+    import sqlalchemy as sa
+
+    if isinstance(column.type, sa.String):
+        return as_text(value)
+    moment = as_moment(value)
+    if isinstance(column.type, sa.DateTime) and isinstance(moment, date):
+        exact = moment if isinstance(moment, datetime) else datetime.combine(moment, time())
+        exact = exact.astimezone(timezone.utc) if exact.tzinfo else exact.replace(tzinfo=timezone.utc)
+        return exact if column.type.timezone else exact.replace(tzinfo=None)
+    if isinstance(column.type, sa.Date) and isinstance(moment, datetime):
+        return moment.date()
+    return moment
 
 
 def _kind(column: sa.Column[Any]) -> ColumnKind:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -525,20 +524,17 @@ def test_two_first_writers_with_other_columns_both_land(when: str, lake: Lake) -
     assert rows == {1: ("ours", None, {"street": "x"}), 2: ("theirs", 3, None)}
 
 
-@pytest.mark.parametrize("when", ["before", "during"])
-def test_a_column_that_was_renamed_since_is_added_again(when: str, lake: Lake) -> None:
+def test_a_column_that_was_renamed_since_is_added_again(lake: Lake) -> None:
     load(lake, SPEC, numbers([1], note="a"))
     ours = staged(lake, SPEC, numbers([2], note="b"))
+    with lake.table("raw.numbers").update_schema() as update:
+        update.rename_column("note", "remark")
 
-    def rename() -> None:
-        with lake.table("raw.numbers").update_schema() as update:
-            update.rename_column("note", "remark")
+    lake.commit(ours)
 
-    commit_at(when, lake, ours, rename)
-
-    assert [(row["id"], row["remark"], row["note"]) for row in lake.rows("raw.numbers")] == [
-        (1, "a", None),
-        (2, None, "b"),
+    assert lake.rows("raw.numbers") == [
+        {"id": 1, "remark": "a", "note": None},
+        {"id": 2, "remark": None, "note": "b"},
     ]
 
 
@@ -576,7 +572,8 @@ def test_a_table_that_is_partitioned_otherwise_since_gets_files_of_its_new_parti
 
     lake.commit(ours)
 
-    assert len(list(lake.table("raw.numbers").scan("note = 'b'").plan_files())) == 2  # the old file, and the one of b
+    partitions = [task.file.partition for task in lake.table("raw.numbers").scan("id > 1").plan_files()]
+    assert sorted(partition[0] for partition in partitions) == ["b", "c"]
     assert lake.values("raw.numbers") == [1, 2, 3]
 
 
@@ -598,7 +595,7 @@ def test_many_first_writers_make_one_table_with_all_rows(lake: Lake) -> None:
 
     outcomes = at_once(lake, loads)
 
-    assert [outcome.rows_added for outcome in outcomes if isinstance(outcome, Landed)] == [1] * 6
+    assert errors(outcomes) == []
     assert {(row["id"], row[f"only_{row['id'] % 3}"]) for row in lake.rows("new.numbers")} == {(n, n) for n in range(6)}
 
 
@@ -619,7 +616,7 @@ def test_the_same_partition_from_many_sides_has_its_rows_once(lake: Lake) -> Non
 
     outcomes = at_once(lake, loads)
 
-    assert all(isinstance(outcome, Landed) for outcome in outcomes)
+    assert errors(outcomes) == []
     assert lake.values("raw.numbers") == [1, 2, 3, 9]
 
 
@@ -628,7 +625,7 @@ def test_all_partitions_at_once_are_all_there(lake: Lake) -> None:
 
     outcomes = at_once(lake, loads)
 
-    assert all(isinstance(outcome, Landed) for outcome in outcomes)
+    assert errors(outcomes) == []
     assert lake.values("raw.numbers") == [1, 2, 3, 4, 5, 6]
 
 
@@ -638,7 +635,7 @@ def test_merges_at_once_leave_every_key_once(lake: Lake) -> None:
 
     outcomes = at_once(lake, loads)
 
-    assert all(isinstance(outcome, Landed) for outcome in outcomes)
+    assert errors(outcomes) == []
     assert lake.values("raw.numbers") == list(range(13))
     assert all(row["id"] - 10 < row["writer"] <= row["id"] for row in lake.rows("raw.numbers"))
 
@@ -649,30 +646,26 @@ def test_evolving_at_once_leaves_every_value_in_its_column(lake: Lake) -> None:
 
     outcomes = at_once(lake, loads)
 
-    assert all(isinstance(outcome, Landed) for outcome in outcomes)
+    assert errors(outcomes) == []
     found = {
         row["id"]: {name: value for name, value in row.items() if value is not None} for row in lake.rows("raw.numbers")
     }
     assert found == {0: {"id": 0}, **{n: {"id": n, f"column_{n}": f"value {n}"} for n in range(1, 5)}}
 
 
-def test_processes_that_begin_with_nothing_at_all_agree(home: Path) -> None:
-    """No catalog, no namespace, no table: each process makes what it does not find."""
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(3)
-    processes = [context.Process(target=_load_in_a_process, args=(home, number, start)) for number in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
+def test_writers_that_begin_with_nothing_at_all_agree(home: Path) -> None:
+    """No catalog, no namespace, no table: each of them makes what it does not find."""
+    start = threading.Barrier(4)
 
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert Lake(home).values("new.numbers") == [0, 1, 2]
+    def one(number: int) -> Landed:
+        start.wait()
+        return load(Lake(home), table_spec("new.numbers"), numbers([number]))
 
+    with ThreadPoolExecutor(4) as threads:
+        landed = list(threads.map(one, range(4)))
 
-def _load_in_a_process(home: Path, number: int, start: Any) -> None:
-    start.wait(60)
-    load(Lake(home), table_spec("new.numbers"), numbers([number]))
+    assert sorted(outcome.rows_total for outcome in landed) == [1, 2, 3, 4]
+    assert Lake(home).values("new.numbers") == [0, 1, 2, 3]
 
 
 # The connection breaks
@@ -694,7 +687,7 @@ def test_a_commit_that_nobody_can_be_asked_about_is_unknown_and_keeps_its_files(
     load(lake, SPEC, numbers([0]))
     ours = staged(lake, SPEC, numbers([1]))
 
-    with pytest.raises(OutcomeUnknown, match="the next attempt looks the load up|The next attempt looks the load up"):
+    with pytest.raises(OutcomeUnknown, match="Its files were kept"):
         commit_in(BreakingCatalog(lake, made=True, back=False), lake, ours)
 
     assert lake.values("raw.numbers") == [0, 1]
@@ -738,6 +731,10 @@ def commit_at(when: str, lake: Lake, ours: StagedTable, theirs: Callable[[], Any
         return commit_in(RacingCatalog(lake, theirs), lake, ours)
     theirs()
     return lake.commit(ours)
+
+
+def errors(outcomes: Sequence[Landed | IngestionError]) -> list[str]:
+    return [repr(outcome) for outcome in outcomes if not isinstance(outcome, Landed)]
 
 
 def named(paths: Any) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A PostgreSQL database."""
-    with postgres(tmp_path_factory.mktemp("pg")) as url:
+    # Not in pytest's folder: PostgreSQL does not run as root, and nobody else may enter that one.
+    with tempfile.TemporaryDirectory(prefix="floe-pg-") as folder, postgres(Path(folder)) as url:
         yield url
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -35,7 +36,14 @@ class Slow:
     seconds: float
 
 
-Fault = Answer | Lost | Refused | Slow
+@dataclass(frozen=True)
+class Changed:
+    """The server's JSON is changed on its way back."""
+
+    change: Callable[[Any], Any]
+
+
+Fault = Answer | Changed | Lost | Refused | Slow
 
 
 @dataclass
@@ -47,11 +55,11 @@ class _Plan:
 
 
 class Proxy:
-    """Passes requests on to `upstream`."""
+    """Passes requests on to `upstream`; `prefix` is where it pretends to live, e.g. `/api/catalog`."""
 
-    def __init__(self, upstream: str, port: int) -> None:
-        self.upstream = urlsplit(upstream)
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, upstream: str, port: int, prefix: str = "") -> None:
+        self.upstream, self.prefix = urlsplit(upstream), prefix
+        self.url = f"http://127.0.0.1:{port}{prefix}"
         self.asked: list[Asked] = []
         self._plans: list[_Plan] = []
         self._lock = threading.Lock()
@@ -79,11 +87,11 @@ class Proxy:
 
 
 @contextmanager
-def proxying(upstream: str) -> Iterator[Proxy]:
+def proxying(upstream: str, prefix: str = "") -> Iterator[Proxy]:
     """A proxy on a free port, gone afterwards."""
     listener = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     listener.daemon_threads = True
-    listener.app = proxy = Proxy(upstream, listener.server_port)  # type: ignore[attr-defined]
+    listener.app = proxy = Proxy(upstream, listener.server_port, prefix)  # type: ignore[attr-defined]
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
@@ -99,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         proxy: Proxy = self.server.app  # type: ignore[attr-defined]
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self._body()
         url = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         fault = proxy.fault_of(Asked(self.command, url.path, dict(parse_qsl(url.query)), headers, body))
@@ -116,6 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, Lost):
             self.close_connection = True
             return
+        if isinstance(fault, Changed) and status == 200:
+            raw = json.dumps(fault.change(json.loads(raw))).encode()
+            answered["Content-Length"] = str(len(raw))
         self._send(status, answered, raw)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_any
@@ -123,14 +134,33 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet: tests look at `asked`."""
 
+    @property
+    def _chunked(self) -> bool:
+        return "chunked" in self.headers.get("Transfer-Encoding", "")
+
+    def _body(self) -> bytes:
+        if not self._chunked:
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            """A trailer."""
+        return body
+
     def _pass_on(self, proxy: Proxy, body: bytes) -> tuple[int, dict[str, str], bytes]:
         connection = HTTPConnection(str(proxy.upstream.hostname), proxy.upstream.port, timeout=60)
         try:
-            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            connection.putrequest(
+                self.command, self.path.removeprefix(proxy.prefix), skip_host=True, skip_accept_encoding=True
+            )
             for name, value in self.headers.items():  # with the client's own Host, which its signature covers
                 if name.lower() not in _BETWEEN_TWO:
                     connection.putheader(name, value)
-            connection.endheaders(body or None)
+            if self._chunked:
+                connection.putheader("Transfer-Encoding", "chunked")
+            connection.endheaders(body if body or self._chunked else None, encode_chunked=self._chunked)
             response = connection.getresponse()
             raw = response.read()
             kept = {name: value for name, value in response.getheaders() if name.lower() not in _BETWEEN_TWO}

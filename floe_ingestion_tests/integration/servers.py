@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +21,8 @@ BUCKET, WAREHOUSE = "lake", "warehouse"
 _SECONDS_TO_START = 60
 _SECONDS_TO_STOP = 15
 _LOG_TAIL = 4000
-_PORTS = (
-    "master.port master.port.grpc volume.port volume.port.grpc filer.port filer.port.grpc "
-    "s3.port s3.port.grpc s3.port.iceberg admin.port admin.port.grpc"
-).split()
+_HTTP = ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")
+_PORTS = ("s3.port.iceberg", *_HTTP, *(f"{name}.grpc" for name in _HTTP))
 
 
 class ServerFailed(AssertionError):
@@ -38,6 +36,7 @@ class SeaweedFS:
     folder: Path
     ports: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    marked: bool = False
 
     @property
     def s3(self) -> str:
@@ -60,7 +59,8 @@ class SeaweedFS:
                 stderr=subprocess.STDOUT,
             )
         for url in (f"{self.s3}/", f"{self.rest}/v1/config?warehouse={WAREHOUSE}"):
-            self._wait_for(url)
+            self._wait_until(lambda url=url: _answers(url), url)  # type: ignore[misc]
+        self._wait_until(self._holds_files, "its buckets")
 
     def stop(self, *, kill: bool = False) -> None:
         """Stop it, or kill it; nothing if it does not run."""
@@ -109,13 +109,31 @@ class SeaweedFS:
             "S3_TABLE_BUCKET": WAREHOUSE,
         }
 
-    def _wait_for(self, url: str) -> None:
+    def _wait_until(self, ready: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + _SECONDS_TO_START
-        while not _answers(url):
+        while not ready():
             ended = self.process is None or self.process.poll() is not None
             if ended or time.monotonic() > deadline:
-                raise ServerFailed(f"SeaweedFS {'ended' if ended else 'does not answer'} at {url}:\n{self.log()}")
+                raise ServerFailed(f"SeaweedFS {'ended' if ended else 'does not answer'} at {what}:\n{self.log()}")
             time.sleep(0.05)
+
+    def _holds_files(self) -> bool:
+        """Whether buckets are there and files can be read: both come after it has begun to answer."""
+        from pyarrow.fs import FileType, S3FileSystem
+
+        s3 = S3FileSystem(access_key=KEY, secret_key=SECRET, endpoint_override=self.s3, region=REGION)
+        mark = f"{BUCKET}/mark"
+        try:
+            if any(info.type != FileType.Directory for info in s3.get_file_info([BUCKET, WAREHOUSE])):
+                return False
+            if not self.marked:  # and after a restart, what was written before it is there to be read
+                with s3.open_output_stream(mark) as stream:
+                    stream.write(b"x")
+                self.marked = True
+            with s3.open_input_stream(mark) as stream:
+                return bool(stream.read() == b"x")
+        except OSError:
+            return False
 
 
 @contextmanager
@@ -126,7 +144,7 @@ def seaweedfs(folder: Path) -> Iterator[SeaweedFS]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.stop(kill=True)  # what it holds is not needed any more, and a polite stop may take long
 
 
 @contextmanager

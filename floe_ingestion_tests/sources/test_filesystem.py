@@ -479,6 +479,14 @@ def test_an_absolute_folder_a_file_url_and_the_home_folder_stay_what_they_are(
         assert load(files(url, "*.csv").relative_to(Path("/elsewhere")), "rows").values("v") == [1]
 
 
+def test_a_file_url_may_stand_for_a_folder_with_a_space_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "in box"
+    folder.mkdir()
+    (folder / "a.csv").write_text("v\n1\n")
+
+    assert load(files(folder.as_uri(), "*.csv"), "rows").values("v") == [1]
+
+
 def test_other_file_systems_are_opened_by_their_url(bucket: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/floe-test/in/a.csv", b"v\n1\n")
@@ -680,9 +688,9 @@ def test_a_window_reads_every_file_and_leaves_no_state(bucket: Path) -> None:
     start = datetime(2024, 1, 1, tzinfo=UTC)
     partitions = {"type": "daily", "column": "at", "start": "2024-01-01"}
 
-    loaded = load(
-        files(bucket, "*.csv"), "rows", partitions=partitions, window=Window("at", start, start + timedelta(days=1))
-    )
+    connector = files(bucket, "*.csv", incremental={"cursor_path": "at", "initial_value": "2024-01-02"})
+
+    loaded = load(connector, "rows", partitions=partitions, window=Window("at", start, start + timedelta(days=1)))
 
     assert loaded.values("day") == [1, 2]  # the writer keeps the window, by the types of the table
     assert not loaded.state.get("resources")

@@ -142,6 +142,16 @@ def test_defaults_fill_up_what_a_resource_leaves_open(api: HttpServer) -> None:
     assert api.asked[0].params == {"size": "5", "state": "all"}
 
 
+def test_what_a_resource_says_itself_stands_before_the_defaults(api: HttpServer) -> None:
+    resource = {"name": "orders", "primary_key": "key", "endpoint": {"data_selector": "own"}}
+    defaults = {"primary_key": "id", "endpoint": {"data_selector": "general"}}
+    api.route("/v1/orders", {"general": numbered(1), "own": numbered(2)})
+    made = connector(api, resource, resource_defaults=defaults)
+
+    assert made.resource_specs()[0].primary_key == ("key",)
+    assert load(made, "orders").values("id") == [1, 2]
+
+
 def test_an_endpoint_sends_headers_of_its_own_beside_the_general_ones(api: HttpServer) -> None:
     api.route("/v1/orders", numbered(1))
 
@@ -512,7 +522,9 @@ def test_the_api_is_asked_for_the_window_in_utc(api: HttpServer) -> None:
 def test_a_window_leaves_no_cursor_and_drops_no_row(api: HttpServer) -> None:
     api.route("/v1/orders", dated("2023-01-01", "2024-01-01T12:00:00Z", "2025-01-01T00:00:00+05:00"))
 
-    loaded = load(connector(api, "orders"), "orders", partitions=daily(start_param="from"), window=new_years_day())
+    made = connector(api, {"name": "orders", "incremental": {"cursor_path": "updated_at"}})
+
+    loaded = load(made, "orders", partitions=daily(start_param="from"), window=new_years_day())
 
     assert loaded.values("id") == [1, 2, 3]  # the writer keeps the window, by the types of the table
     assert not loaded.state.get("resources", {}).get("orders", {}).get("incremental")
@@ -732,7 +744,11 @@ def test_secrets_are_not_in_the_text_of_a_connector() -> None:
             "resources": [
                 {
                     "name": "a",
-                    "endpoint": {"headers": {"X": "hush3"}, "auth": {"type": "bearer", "token": "hush4"}},
+                    "endpoint": {
+                        "params": {"key": "hush5"},
+                        "headers": {"X": "hush3"},
+                        "auth": {"type": "bearer", "token": "hush4"},
+                    },
                 }
             ],
         }

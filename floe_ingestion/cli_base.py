@@ -1,0 +1,85 @@
+"""What the commands of `floe-ingestion` share: their options, and errors as messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from floe_ingestion.errors import ConfigurationError, IngestionError
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+FAILURE, USAGE = 1, 2
+DEBUG = "floe_ingestion.debug"
+"""Where click's context says whether tracebacks are wanted."""
+
+
+def spec_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--spec`, also from the environment variable FLOE_SPEC."""
+    return click.option(
+        "--spec",
+        "spec_path",
+        envvar="FLOE_SPEC",
+        default="floe.yaml",
+        show_default=True,
+        show_envvar=True,
+        help="The floe.yaml to read.",
+    )(function)
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors as one readable message and an exit code."""
+
+    @click.option("--debug", is_flag=True, help="Show tracebacks.")
+    @wraps(function)
+    def run(debug: bool, *args: Any, **kwargs: Any) -> None:
+        click.get_current_context().meta[DEBUG] = debug
+        with _readable_errors(debug):
+            function(*args, **kwargs)
+
+    return run
+
+
+def table_of(spec_path: str, name: str) -> Table:
+    """The table that a user names `<schema>.<table>`."""
+    from floe_ingestion.definitions import lake_of
+    from floe_ingestion.iceberg.commit import load_table
+    from floe_ingestion.loading import load_spec
+
+    if "." not in name:
+        raise click.UsageError(f"{name!r} names no schema. Write <schema>.<table>, e.g. bronze.{name}.")
+    found = load_table(lake_of(load_spec(spec_path)).connect(), tuple(name.split(".")))
+    if found is None:
+        raise IngestionError(f"There is no table {name}. `floe-ingestion sources` lists the tables; run its source.")
+    return found
+
+
+def width() -> int | None:
+    """Wide enough that no name is cut where the output is not a terminal."""
+    return None if sys.stdout.isatty() else 200
+
+
+@contextmanager
+def _readable_errors(debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except IngestionError as error:
+        if debug:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(USAGE if isinstance(error, ConfigurationError) else FAILURE)
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:  # of Dagster, or a mistake of ours
+        if debug:
+            raise
+        from floe_ingestion.classify import classify
+
+        click.echo(f"Error: {classify(error, 'floe-ingestion')} (--debug shows where)", err=True)
+        sys.exit(FAILURE)
