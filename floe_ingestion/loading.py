@@ -103,6 +103,19 @@ def source_from(source_type: str, destination: str, config: Mapping[str, Any]) -
     return _source(found, DefaultsSpec(), name)
 
 
+def connector_of(source: SourceSpec, config: Mapping[str, Any]) -> SourceConnector:
+    """The connector of `source` for a run, with its `config` after variables were expanded.
+
+    Raises a `ConfigurationError` that shows no expanded value; pydantic's own error would.
+    """
+    report = Report(source.place)
+    connector = report.validated(connector_class(source.type), dict(config), ("config",)).model
+    report.close()
+    if connector is None:
+        raise ConfigurationError(f"{source.place} has a `config` that nothing could be made of.")
+    return connector
+
+
 def _destination(given: Any, place: str, report: Report) -> Any:
     if not is_mapping(given):
         return given

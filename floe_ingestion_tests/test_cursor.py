@@ -83,7 +83,7 @@ def test_the_first_load_starts_at_the_initial_value(orders: Shop, lake: Lake, st
 def test_a_cursor_that_is_no_column_is_told_with_those_that_are(orders: Shop, lake: Lake) -> None:
     wrong = orders.pipeline(NAME, incremental={"cursor_path": "changed", "initial_value": SECOND})
 
-    with pytest.raises(SourceRejected, match="no column 'changed' to load by.*: id, customer, amount, updated_at"):
+    with pytest.raises(SourceRejected, match=r"no column 'changed' to load by.*: id, customer, amount, updated_at"):
         lake.load(wrong)
 
 

@@ -169,10 +169,14 @@ def test_a_guess_at_a_misspelled_key_brings_no_further_mistakes(mistakes: Mistak
 
 
 def test_a_guess_takes_no_other_keys_place(mistakes: Mistakes) -> None:
-    twice = HUB.replace("- name: hub", "- nam: other\n      name: hub") + HUB.partition("sources:")[2]
-    found = {problem.path for problem in mistakes(twice)}
+    other = HUB.replace("name: hub", "name: other").partition("sources:")[2].strip("\n")
+    found = [problem.path for problem in mistakes(f"{HUB}        shema: silver\n{other}\n")]
 
-    assert {"ingestion.sources[0].nam", "ingestion.sources[1].name"} <= found
+    assert found == [
+        "ingestion.sources[0].destination.shema",
+        "ingestion.sources[1].config.resources[0]",
+        "ingestion.sources[1].config.resources[1]",
+    ]
 
 
 def test_a_destination_with_two_places_is_told_so_beside_its_other_mistakes(mistakes: Mistakes) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from floe_ingestion import load_spec
 from floe_ingestion.errors import ConfigurationError
-from floe_ingestion.loading import source_from
-from floe_ingestion_tests.parcels import ENTRY_POINT, install
+from floe_ingestion.loading import connector_of, source_from
+from floe_ingestion.secrets import expand
+from floe_ingestion_tests.parcels import ENTRY_POINT, ParcelsConnector, install
 
 HUB = {"base_url": "https://parcels.example.com", "resources": ["orders"]}
 
@@ -93,3 +94,35 @@ def test_an_entry_that_contradicts_an_argument_is_a_mistake() -> None:
 
     assert problems["type"] == "is not 'parcels', which was passed as an argument. Leave it out here"
     assert problems["destination.schema"] == "is not 'bronze', which was passed as an argument. Leave it out here"
+
+
+def test_a_run_has_the_connector_with_its_variables_expanded() -> None:
+    source = source_from("parcels", "bronze.raw", {**HUB, "api_key": "${KEY}"})
+
+    connector = connector_of(source, expand(dict(source.config), source.place, {"KEY": "sesame-open"}))
+
+    assert isinstance(connector, ParcelsConnector)
+    assert connector.api_key == "sesame-open"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"base_url": ["${KEY}"]}, "config.base_url: is a list; write a text"),
+        ({"page_size": "${KEY}"}, "config.page_size: is '********'; write a whole number"),
+        ({"auth": {"type": "bearer", "token": ["${KEY}"]}}, "config.auth.token: is a list; write a text"),
+        ({"api_key": "${KEY}", "auth": {"type": "bearer", "token": "x"}}, "api_key '********' and auth are both"),
+    ],
+)
+def test_an_expanded_value_that_does_not_fit_is_told_without_being_shown(
+    config: dict[str, object], message: str
+) -> None:
+    source = source_from("parcels", "bronze.raw", HUB)
+    expanded = expand({**HUB, **config}, source.place, {"KEY": "sesame-open"})
+
+    with pytest.raises(ConfigurationError) as caught:
+        connector_of(source, expanded)
+
+    assert message in str(caught.value)
+    assert "sesame" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pyiceberg import types as ice
 from pyiceberg.io.pyarrow import pyarrow_to_schema
-from pyiceberg.schema import Schema
+from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table.name_mapping import MappedField, NameMapping
 
 from floe_ingestion.errors import ConfigurationError, KeyViolation
@@ -40,7 +40,7 @@ def variant_name(column: str, type_: ice.IcebergType) -> str:
 
 
 def new_schema(spec: TableSpec, fields: list[ice.NestedField], key: Sequence[str]) -> Schema:
-    """A schema without ids for a new table: documented columns, key columns required and identifying."""
+    """The schema of a new table: documented columns, key columns required and identifying."""
     numbered = [
         ice.NestedField(
             number,
@@ -57,7 +57,8 @@ def new_schema(spec: TableSpec, fields: list[ice.NestedField], key: Sequence[str
             f"{spec}: the key column {floating[0]!r} holds floating point numbers, which Iceberg does not take "
             f"as an identifier. Declare it as a decimal or an integer (`columns: {{{floating[0]}: long}}`)."
         )
-    return Schema(*numbered, identifier_field_ids=[field.field_id for field in numbered if field.required])
+    fields = assign_fresh_schema_ids(Schema(*numbered)).fields  # fields of nested columns still share their ids
+    return Schema(*fields, identifier_field_ids=[field.field_id for field in fields if field.required])
 
 
 def parse_type(text: str, table: str, column: str) -> ice.IcebergType:

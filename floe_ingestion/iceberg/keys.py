@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from floe_ingestion.iceberg.types import cast
 from floe_ingestion.iceberg.writer import rewrite
+from floe_ingestion.naming import normalize_column
 from floe_ingestion.staging import StagedFile, StagedTable
 
 ROW = "__floe_row"
@@ -31,10 +34,17 @@ class StagedRows:
     def count(self) -> int:
         return sum(file.rows for file in self.files)
 
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """What the files hold together: later ones may have more columns and wider types; a uuid is its bytes."""
+        schemas = [pq.read_schema(file.path) for file in self.files]
+        together = pa.unify_schemas(schemas, promote_options="permissive") if schemas else pa.schema([])
+        return pa.schema([field.with_type(_comparable(field.type)) for field in together])
+
     @property
     def columns(self) -> list[str]:
         """Names of all columns; none without files."""
-        return list(pq.read_schema(self.files[0].path).names) if self.files else []
+        return list(self.schema.names)
 
     @property
     def keys(self) -> pa.Table:
@@ -47,8 +57,8 @@ class StagedRows:
         return self.read([name])[name]
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        parts = [pq.read_table(file.path, columns=list(names), partitioning=None) for file in self.files]
-        return pa.concat_tables(parts)
+        wanted = pa.schema([self.schema.field(name) for name in names])
+        return pa.concat_tables(_read(file.path, wanted) for file in self.files)
 
     def matches(self, files: Sequence[pa.Table]) -> pa.Table:
         """Which rows of `files` have a staged key: `FILE` (its index), `POSITION` in it, and the `ROW` that brings it.
@@ -68,6 +78,22 @@ class StagedRows:
         return rows.join(self.keys, keys=list(self.key), join_type="inner").select([FILE, POSITION, ROW])
 
 
+def _read(path: Path, wanted: pa.Schema) -> pa.Table:
+    """The columns of one file as those of all files; null where it has none."""
+    known = set(pq.read_schema(path).names)
+    rows = pq.read_table(path, columns=[name for name in wanted.names if name in known], partitioning=None)
+    columns = [
+        cast(rows[field.name], field.type) if field.name in known else pa.nulls(rows.num_rows, field.type)
+        for field in wanted
+    ]
+    return pa.table(columns, schema=wanted)
+
+
+def _comparable(type_: pa.DataType) -> pa.DataType:
+    """A type that Arrow groups, joins and compares by: it does not know how to with its own uuid."""
+    return type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
+
+
 def numbered(rows: pa.Table, name: str) -> pa.Table:
     """`rows` with their position as a column."""
     return rows.append_column(name, pa.arange(0, rows.num_rows))
@@ -79,7 +105,8 @@ def without_duplicates(staged: StagedTable, folder: Path) -> tuple[tuple[StagedF
     key = list(staged.key)
     if rows.count == 0 or rows.keys.group_by(key).aggregate([]).num_rows == rows.count:
         return staged.files, 0
-    cursor = staged.table.incremental.cursor_path if staged.table.incremental else None
+    incremental = staged.table.incremental
+    cursor = normalize_column(incremental.cursor_path) if incremental is not None else None
     order = rows.column(cursor) if cursor in rows.columns else rows.keys[ROW]
     by_cursor = rows.keys.append_column(_CURSOR, order)
     sort_keys = [(_CURSOR, "ascending"), (ROW, "ascending")]

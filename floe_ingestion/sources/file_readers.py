@@ -142,7 +142,7 @@ def _sentence(file: SourceFile, row: int, error: Unfitting) -> str:
             f"{place} is no {word}, and the values before it were. Declare what the column holds, e.g. "
             f"`columns: {{{error.column}: string}}`."
         )
-    return f"{place} is no {word}, which the column is in the table. Correct the file, or the type in `columns`."
+    return f"{place} is no {word}, which is the column's type. Correct the file, or the type in `columns`."
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:

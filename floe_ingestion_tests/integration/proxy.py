@@ -110,13 +110,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         url = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        fault = proxy.fault_of(Asked(self.command, url.path, dict(parse_qsl(url.query)), headers, body))
+        fault = proxy.fault_of(
+            Asked(self.command, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body)
+        )
         if isinstance(fault, Refused):
             self.close_connection = True
             return
         if isinstance(fault, Answer):
             raw = fault.body if isinstance(fault.body, bytes) else b""
-            self._send(fault.status, {**fault.headers, "Content-Length": str(len(raw))}, raw)
+            self._send(fault.status, {"Content-Length": str(len(raw)), **fault.headers}, raw)
             return
         if isinstance(fault, Slow):
             time.sleep(fault.seconds)

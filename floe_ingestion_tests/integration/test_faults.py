@@ -264,6 +264,15 @@ def test_an_upload_that_is_refused_for_a_while_is_tried_again(shop: Shop, proxie
     assert proxied.rows(proxied.orders) == shop.orders()
 
 
+def test_an_upload_of_which_less_has_arrived_is_sent_again(shop: Shop, proxied: RemoteLake, s3_proxy: Proxy) -> None:
+    s3_proxy.fail("HEAD", PARQUET, Answer(b"", 200, {"Content-Length": "1"}))
+
+    proxied.load(orders(shop, proxied))
+
+    assert len([asked for asked in s3_proxy.of("POST", PARQUET) if "uploads" in asked.params]) == 2
+    assert proxied.rows(proxied.orders) == shop.orders()
+
+
 def test_an_upload_that_breaks_off_leaves_no_file(
     shop: Shop, proxied: RemoteLake, s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

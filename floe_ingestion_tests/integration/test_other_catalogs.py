@@ -14,6 +14,7 @@ import pytest
 from floe_ingestion.errors import CatalogUnavailable, ConfigurationError, PermanentError
 from floe_ingestion_tests.fake_sources import Shop, pipeline_of_rows
 from floe_ingestion_tests.integration.lakehouses import Plugins, RemoteLake, s3
+from floe_ingestion_tests.integration.proxy import Proxy
 from floe_ingestion_tests.integration.servers import BUCKET, KEY, REGION, SECRET, WAREHOUSE, SeaweedFS
 
 GLUE: dict[str, Any] = {"region": REGION, "access_key_id": KEY, "secret_access_key": SECRET, "max_retries": 2}
@@ -123,6 +124,17 @@ def test_s3fs_says_what_is_wrong_as_well(storage: dict[str, str], message: str, 
 
     with pytest.raises(PermanentError, match=message):
         lake.load(pipeline_of_rows([{"id": 1}], lake.orders))
+
+
+def test_a_rest_catalog_is_not_told_where_the_storage_would_put_tables(
+    seaweed: SeaweedFS, rest_proxy: Proxy, home: Path
+) -> None:
+    config = {"uri": rest_proxy.url, "credential": f"{KEY}:{SECRET}"}
+
+    for storage, storage_config in (("local", {}), ("s3", s3(seaweed.s3))):
+        RemoteLake(home, Plugins("rest", config, storage, storage_config)).connect()
+
+    assert [asked.params for asked in rest_proxy.of("GET", "/v1/config$")] == [{}, {}]
 
 
 # pyiceberg's own configuration

@@ -230,7 +230,7 @@ def test_a_value_that_does_not_fit_the_table_says_so(bucket: Path) -> None:
 
     error = refused(files(bucket, "*.csv"), known=pa.schema([("price", pa.decimal128(10, 2))]))
 
-    assert "a.csv, row 2, column 'price': '1.005' is no decimal(10, 2), which the column is in the table" in str(error)
+    assert "a.csv, row 2, column 'price': '1.005' is no decimal(10, 2), which is the column's type" in str(error)
 
 
 # CSV: dialects
