@@ -57,8 +57,9 @@ def new_schema(spec: TableSpec, fields: list[ice.NestedField], key: Sequence[str
             f"{spec}: the key column {floating[0]!r} holds floating point numbers, which Iceberg does not take "
             f"as an identifier. Declare it as a decimal or an integer (`columns: {{{floating[0]}: long}}`)."
         )
-    fields = assign_fresh_schema_ids(Schema(*numbered)).fields  # fields of nested columns still share their ids
-    return Schema(*fields, identifier_field_ids=[field.field_id for field in fields if field.required])
+    # Fields inside of columns still have ids of their own making; identifiers need each id to be one field.
+    schema = assign_fresh_schema_ids(Schema(*numbered))
+    return Schema(*schema.fields, identifier_field_ids=[field.field_id for field in schema.fields if field.required])
 
 
 def parse_type(text: str, table: str, column: str) -> ice.IcebergType:

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from floe_ingestion.errors import StaleCursor
 from floe_ingestion.iceberg.compact import compact
 from floe_ingestion.iceberg.expire import expire
+from floe_ingestion.iceberg.packing import Packing
 from floe_ingestion.pipeline import stage
 from floe_ingestion.staging import LoadRequest
 from floe_ingestion_tests.fake_sources import Shop
@@ -117,7 +118,7 @@ class LoadsAndAccidents(RuleBasedStateMachine):
     def compact_files(self) -> None:
         folder = self.folder / "compaction"
         folder.mkdir(exist_ok=True)
-        compact(self.lake.table(NAME), folder, min_files=2)
+        compact(self.lake.table(NAME), Packing(target_file_bytes=1_000_000, min_files=2), folder)
 
     @rule()
     def settle(self) -> None:
