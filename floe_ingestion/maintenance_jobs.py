@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of an op as they are.
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -50,7 +50,7 @@ def maintenance_schedules(
                 cron_schedule=schedule.cron,
                 execution_timezone=schedule.timezone,
                 default_status=started,
-                run_config=dg.RunConfig(ops={_name(source): MaintenanceConfig(dry_run=False)}),
+                run_config=dg.RunConfig(ops={_op_name(source): MaintenanceConfig(dry_run=False)}),
             )
         )
     return found
@@ -60,19 +60,26 @@ def _name(source: SourceSpec) -> str:
     return f"maintain_{source.name}"
 
 
+def _op_name(source: SourceSpec) -> str:
+    return f"tables_of_{source.name}"  # Dagster lets no op have the name of a job
+
+
 def _job(source: SourceSpec, maintenance: MaintenanceSpec, lake: IcebergLakeResource) -> dg.JobDefinition:
     retry = source.retry or RetrySpec()
 
     @dg.op(
-        name=_name(source),
+        name=_op_name(source),
         description=f"Keeps the tables of {source.name} in shape: {_asked(maintenance)}.",
         required_resource_keys={_RESOURCE},
         retry_policy=retry_policy(retry),
         out=dg.Out(dg.Nothing),
     )
-    def maintain(context: dg.OpExecutionContext, config: MaintenanceConfig) -> None:
+    def maintain(
+        context: dg.OpExecutionContext, config: MaintenanceConfig
+    ) -> Iterator[dg.AssetObservation | dg.Output[None]]:
         with dagster_failures(_name(source), retry):
-            _maintain(context, source, maintenance, config.dry_run)
+            yield from _maintain(context, source, maintenance, config.dry_run)
+        yield dg.Output(None)
 
     graph = dg.GraphDefinition(name=_name(source), node_defs=[maintain])
     return graph.to_job(
@@ -86,35 +93,44 @@ def _asked(maintenance: MaintenanceSpec) -> str:
     return ", ".join(name for name in ("compact", "expire", "orphans") if getattr(maintenance, name) is not None)
 
 
-def _maintain(context: dg.OpExecutionContext, source: SourceSpec, maintenance: MaintenanceSpec, dry_run: bool) -> None:
+def _maintain(
+    context: dg.OpExecutionContext, source: SourceSpec, maintenance: MaintenanceSpec, dry_run: bool
+) -> Iterator[dg.AssetObservation]:
+    """Look after each table; what was done is in the run's log, and on the page of the asset."""
     lake: IcebergLakeResource = getattr(context.resources, _RESOURCE)
-    catalog, keys = lake.connect(), {str(table): table_key(table) for table in source.tables}
-    errors: list[IngestionError] = []
+    catalog, home = lake.connect(), lake.staging_folder
     properties = {"dagster-run-id": context.run_id}
-    for kept in keep_up(
-        catalog, source.tables, maintenance, lake.staging_folder, properties=properties, dry_run=dry_run
-    ):
-        _tell(context, kept, keys.get(kept.table))
+    keys = {str(table): table_key(table) for table in source.tables}
+    errors: list[IngestionError] = []
+    for kept in keep_up(catalog, source.tables, maintenance, home, properties=properties, dry_run=dry_run):
+        _log(context, kept)
         if kept.error is not None:
             errors.append(kept.error)
-    for folder in remove_abandoned(maintenance, lake.staging_folder, dry_run=dry_run):
+        if kept.table in keys:
+            yield from _observations(keys[kept.table], kept)
+    for folder in remove_abandoned(maintenance, home, dry_run=dry_run):
         context.log.info(f"{folder}: {'would be ' if dry_run else ''}deleted; a load that was killed left it")
     _raise(errors)
 
 
-def _tell(context: dg.OpExecutionContext, kept: Upkeep, key: dg.AssetKey | None) -> None:
-    """In the run's log, and on the page of the asset."""
-    from floe_ingestion.iceberg.maintenance import as_dict, sentence
+def _log(context: dg.OpExecutionContext, kept: Upkeep) -> None:
+    from floe_ingestion.iceberg.maintenance import sentence
 
     if kept.missing:
         context.log.info(f"{kept.table}: not there yet")
     for report in kept.reports:
         context.log.info(sentence(report))
-        if key is not None and not report.dry_run:
+
+
+def _observations(key: dg.AssetKey, kept: Upkeep) -> Iterator[dg.AssetObservation]:
+    from floe_ingestion.iceberg.maintenance import as_dict, sentence
+
+    for report in kept.reports:
+        if not report.dry_run:
             facts = as_dict(report)
             operation = facts.pop("operation")
             shown = {f"{operation}: {name.replace('_', ' ')}": value for name, value in _shown(facts).items()}
-            context.log_event(dg.AssetObservation(key, description=sentence(report), metadata=shown))
+            yield dg.AssetObservation(key, description=sentence(report), metadata=shown)
 
 
 def _shown(facts: dict[str, Any]) -> dict[str, Any]:

@@ -73,10 +73,10 @@ def pipeline_of(source: SourceSpec, folder: Path) -> IngestionPipeline:
     """The pipeline of a source of floe.yaml; `folder` is where its relative paths start."""
 
     def connect() -> Connector:
-        from floe_ingestion.sources.registry import connector_class
+        from floe_ingestion.loading import connector_of
 
         config = expand(dict(source.config), f"{source.place}.config")
-        return connector_class(source.type).model_validate(config).relative_to(folder)
+        return connector_of(source, config).relative_to(folder)
 
     return IngestionPipeline(source.name, source.tables, connect, source)
 

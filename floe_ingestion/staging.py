@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from floe_ingestion.spec import TableSpec
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyarrow.parquet import FileMetaData
     from pyiceberg.partitioning import PartitionSpec
     from pyiceberg.schema import Schema
@@ -76,6 +77,8 @@ class StagedFile:
     partition: tuple[Any, ...]
     """Values of the partition spec's fields, in order; all rows of the file share them."""
     metadata: FileMetaData = field(repr=False)
+    arrival: pa.Array | None = field(default=None, repr=False)
+    """When each row came, counted over all files of the load; None where the files are in that order."""
 
 
 @dataclass(frozen=True)

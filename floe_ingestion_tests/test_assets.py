@@ -98,7 +98,7 @@ def test_an_asset_shows_what_floe_yaml_says_of_its_source(shop: Project) -> None
 def test_the_source_of_a_table_is_an_external_asset(shop: Project) -> None:
     spec = spec_of(shop, "source/shop/orders")
 
-    assert not shop.definitions().get_assets_def(spec.key).is_executable
+    assert spec.key not in shop.definitions().resolve_asset_graph().executable_asset_keys
     assert (spec.group_name, spec.kinds, list(spec.deps)) == ("shopping", {"sql"}, [])
 
 

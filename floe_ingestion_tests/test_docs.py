@@ -133,3 +133,9 @@ def test_every_file_that_a_page_links_to_exists(page):
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
 
     assert missing == []
+
+
+def test_every_test_that_a_promise_names_exists():
+    named = re.findall(r"`([a-z_/]+\.py)`", (ROOT / "docs" / "promises.md").read_text("utf-8"))
+
+    assert [name for name in named if not (ROOT / "floe_ingestion_tests" / name).exists()] == []

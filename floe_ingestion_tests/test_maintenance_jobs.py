@@ -91,10 +91,16 @@ def job(project: Project) -> dg.JobDefinition:
 
 
 def run_job(project: Project, *, fails: bool = False, **config: Any) -> dg.ExecuteInProcessResult:
-    ops = {"ops": {"maintain_shop": {"config": config}}} if config else {}
+    ops = {"ops": {"tables_of_shop": {"config": config}}} if config else {}
     result = job(project).execute_in_process(run_config={**QUIET, **ops}, raise_on_error=False)
     assert result.success is not fails, failure(result)
     return result
+
+
+def observed(result: dg.ExecuteInProcessResult) -> list[dg.AssetObservation]:
+    """What the run shows at assets."""
+    events = [event for event in result.all_events if event.event_type == dg.DagsterEventType.ASSET_OBSERVATION]
+    return [event.asset_observation_data.asset_observation for event in events]
 
 
 def call(*arguments: str, exits: int = 0) -> Result:
@@ -139,9 +145,8 @@ def test_a_job_does_what_is_asked_for(project: Project) -> None:
 def test_what_was_done_is_shown_at_the_asset(project: Project) -> None:
     result = run_job(project, dry_run=False)
 
-    observed = [event.asset_observation_data.asset_observation for event in result.get_asset_observation_events()]
-    assert {each.asset_key.to_user_string() for each in observed} == {"bronze/orders"}
-    facts = {name: value.value for each in observed for name, value in each.metadata.items()}
+    assert {each.asset_key.to_user_string() for each in observed(result)} == {"bronze/orders"}
+    facts = {name: value.value for each in observed(result) for name, value in each.metadata.items()}
     assert (facts["compact: files before"], facts["compact: files after"]) == (4, 1)
     assert (facts["expire: snapshots"], facts["orphans: files"]) == (4, 0)
 
@@ -165,8 +170,7 @@ def test_a_table_that_fails_fails_the_job_and_keeps_no_other_from_its_turn(proje
     result = run_job(project, fails=True, dry_run=False)
 
     assert "bronze.orders has gc.enabled=false" in failure(result)
-    observed = {event.asset_key.to_user_string() for event in result.get_asset_observation_events() if event.asset_key}
-    assert observed == {"bronze/later"}
+    assert {each.asset_key.to_user_string() for each in observed(result)} == {"bronze/later"}
 
 
 def test_the_schedule_is_stopped_until_it_is_enabled(project: Project) -> None:

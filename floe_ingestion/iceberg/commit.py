@@ -111,7 +111,8 @@ class _Load:
         self.duplicates = 0
         self._placed: dict[Path, str] = {}
         self._io: FileIO | None = None
-        if staged.table.write_disposition == "merge" and staged.key:
+        one_row_a_key = staged.table.merge_strategy != "delete-insert"
+        if staged.table.write_disposition == "merge" and staged.key and one_row_a_key:
             files, self.duplicates = without_duplicates(staged, folder)
             self.staged = _with_files(staged, files)
 
@@ -189,10 +190,11 @@ class _Load:
     def _plan(self, table: Table | None, files: tuple[StagedFile, ...]) -> Merge:
         """What leaves the table as it now is, and which staged rows come."""
         spec, window = self.staged.table, self.staged.window
+        if spec.write_disposition == "merge":
+            present = table if table is not None and table.current_snapshot() is not None else None
+            return merge(present, _with_files(self.staged, files), self.folder)
         if table is None or table.current_snapshot() is None:
             return Merge(Removal(), files)
-        if spec.write_disposition == "merge":
-            return merge(table, _with_files(self.staged, files), self.folder)
         if window is not None:
             return Merge(removal_of_window(table, window, spec.merge_mode, self.folder), files)
         if spec.write_disposition == "replace":

@@ -20,7 +20,7 @@ ROW = "__floe_row"
 POSITION = "__floe_position"
 """Position in one data file."""
 FILE = "__floe_file"
-_CURSOR = "__floe_cursor"
+_CURSOR, _KNOWN, _CAME = "__floe_cursor", "__floe_known", "__floe_came"
 
 
 class StagedRows:
@@ -107,13 +107,25 @@ def without_duplicates(staged: StagedTable, folder: Path) -> tuple[tuple[StagedF
         return staged.files, 0
     incremental = staged.table.incremental
     cursor = normalize_column(incremental.cursor_path) if incremental is not None else None
-    order = rows.column(cursor) if cursor in rows.columns else rows.keys[ROW]
-    by_cursor = rows.keys.append_column(_CURSOR, order)
-    sort_keys = [(_CURSOR, "ascending"), (ROW, "ascending")]
-    by_cursor = by_cursor.take(pc.sort_indices(by_cursor, sort_keys=sort_keys, null_placement="at_start"))
+    order = rows.column(cursor) if cursor in rows.columns else pa.nulls(rows.count, pa.int64())
+    by_cursor = rows.keys.append_column(_CURSOR, order).append_column(_KNOWN, pc.is_valid(order))
+    by_cursor = by_cursor.append_column(_CAME, _arrival(staged.files))
+    # A row without a cursor value loses against one with it, wherever Arrow sorts nulls.
+    sort_keys = [(_KNOWN, "ascending"), (_CURSOR, "ascending"), (_CAME, "ascending")]
+    by_cursor = by_cursor.take(pc.sort_indices(by_cursor, sort_keys=sort_keys))
     last = by_cursor.group_by(key, use_threads=False).aggregate([(ROW, "last")])[f"{ROW}_last"]
     kept = last.combine_chunks().sort()
     return rows_at(staged.files, kept, folder), rows.count - len(kept)
+
+
+def _arrival(files: Sequence[StagedFile]) -> pa.ChunkedArray:
+    """When each staged row came, file by file."""
+    start = 0
+    came: list[pa.Array] = []
+    for file in files:
+        came.append(file.arrival if file.arrival is not None else pa.arange(start, start + file.rows))
+        start += file.rows
+    return pa.chunked_array(came)
 
 
 def rows_at(files: Sequence[StagedFile], kept: pa.Array, folder: Path) -> tuple[StagedFile, ...]:

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import And
-from pyiceberg.table import Table
+from pyiceberg.table import FileScanTask, Table
 
 from floe_ingestion.iceberg.keys import ROW, StagedRows, all_but, rows_at
 from floe_ingestion.iceberg.matches import Matches, key_range
-from floe_ingestion.iceberg.partition import window_filter
+from floe_ingestion.iceberg.partition import window_filter, window_mask
 from floe_ingestion.iceberg.plan import Merge
-from floe_ingestion.iceberg.removal import Removal, remove
+from floe_ingestion.iceberg.removal import Removal, read_raw, remove
 from floe_ingestion.iceberg.versions import merge_versions
-from floe_ingestion.staging import StagedTable
+from floe_ingestion.staging import StagedTable, Window
 
 
-def merge(table: Table, staged: StagedTable, folder: Path) -> Merge:
-    """Plan the merge of `staged` into the table as it is; every staged key is there once."""
+def merge(table: Table | None, staged: StagedTable, folder: Path) -> Merge:
+    """Plan the merge of `staged` into the table as it is, None for one without rows.
+
+    Every staged key is there once, unless the strategy is `delete-insert`.
+    """
     rows = StagedRows(staged.files, staged.key)
     if rows.count == 0:
         return Merge(Removal(), ())
+    if table is None:
+        marked = _marked_rows(rows, staged.table.hard_delete)
+        return Merge(Removal(), rows_at(staged.files, all_but(rows.count, [marked]), folder))
     strategy = staged.table.merge_strategy
     if strategy == "scd2":
         return merge_versions(table, staged, rows, _by_telling(staged, rows), folder)
     predicate = key_range(rows)
     if staged.window is not None:
         predicate = And(predicate, window_filter(staged.window, table.schema()))
-    found = Matches(table, rows, predicate)
+    found = Matches(table, rows, predicate, _rows_of_window(table, staged.window))
     if strategy == "insert-only":
         kept = all_but(rows.count, [match[ROW].combine_chunks() for match in found.matches.values()])
         return Merge(Removal(predicate), rows_at(staged.files, kept, folder), rows.count - len(kept))
@@ -40,6 +47,19 @@ def merge(table: Table, staged: StagedTable, folder: Path) -> Merge:
     same = sum(len(positions) for positions in unchanged)
     deleted = found.count_of(marked)
     return Merge(removal, files, same, removal.rows - deleted, deleted)
+
+
+def _rows_of_window(table: Table, window: Window | None) -> Callable[[FileScanTask], pa.Array] | None:
+    """The rows of a data file that a partitioned run is about: one file may hold rows of other windows too."""
+    if window is None:
+        return None
+    type_ = table.schema().find_field(window.column).field_type
+
+    def inside(task: FileScanTask) -> pa.Array:
+        values = read_raw(table, task, [window.column])[window.column].combine_chunks()
+        return pc.indices_nonzero(pc.fill_null(window_mask(window, values, type_), False)).cast(pa.int64())
+
+    return inside
 
 
 def _by_telling(staged: StagedTable, rows: StagedRows) -> list[str]:

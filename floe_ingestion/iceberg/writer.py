@@ -22,6 +22,7 @@ from floe_ingestion.iceberg.partition import split, window_mask
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.staging import StagedFile, Window
 
+_ARRIVAL = "__floe_arrival"
 _QUEUED_BATCHES = 2
 _BUFFERED_BYTES = 64 * 1024 * 1024
 """Arrow bytes that wait over all open files; beyond it the largest buffer is written."""
@@ -70,6 +71,7 @@ class ParquetSink:
         self.discarded: dict[str, int] = plan.discarded
         self._writer = _PartitionedWriter(folder, settings or WriteSettings())
         self._window, self._progress = window, progress
+        self._rows = 0
         self._queue: queue.Queue[pa.Table | None] = queue.Queue(_QUEUED_BATCHES)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._drain, name="floe-parquet", daemon=True)
@@ -112,8 +114,16 @@ class ParquetSink:
         batch = self._inside_window(self.plan.conform(batch))
         assert self.plan.schema is not None
         assert self.plan.partition_spec is not None
-        for partition, rows in split(batch, self.plan.partition_spec, self.plan.schema):
-            self._writer.write(partition, rows)
+        spec, schema = self.plan.partition_spec, self.plan.schema
+        if self.plan.key and not spec.is_unpartitioned():
+            # Of rows with one key the last counts, and rows of several partitions leave the order they came in.
+            came = pa.arange(self._rows, self._rows + batch.num_rows)
+            for partition, rows in split(batch.append_column(_ARRIVAL, came), spec, schema):
+                self._writer.write(partition, rows.drop_columns([_ARRIVAL]), rows.column(_ARRIVAL))
+        else:
+            for partition, rows in split(batch, spec, schema):
+                self._writer.write(partition, rows)
+        self._rows += batch.num_rows
         self._progress(batch.num_rows)
 
     def _inside_window(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -148,7 +158,7 @@ class _PartitionedWriter:
         self._buffered = 0
         self._finished: list[StagedFile] = []
 
-    def write(self, partition: tuple[Any, ...], rows: pa.RecordBatch) -> None:
+    def write(self, partition: tuple[Any, ...], rows: pa.RecordBatch, arrival: pa.Array | None = None) -> None:
         if rows.num_rows == 0:
             return
         file = self._open.get(partition)
@@ -157,7 +167,7 @@ class _PartitionedWriter:
             file = None
         if file is None:
             file = self._open[partition] = _PartitionFile(self._folder, partition, rows.schema, self._settings)
-        self._buffered += file.buffer(rows)
+        self._buffered += file.buffer(rows, arrival)
         if file.full_row_group:
             self._flush(partition)
         while self._buffered > _BUFFERED_BYTES:
@@ -191,6 +201,7 @@ class _PartitionFile:
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
         self._rows = 0
+        self._arrival: list[pa.Array] = []
         self._sink = pa.OSFile(str(self._path), "wb")
         self._writer = pq.ParquetWriter(
             self._sink,
@@ -210,9 +221,11 @@ class _PartitionFile:
         """Bytes on disk so far."""
         return int(self._sink.tell())
 
-    def buffer(self, rows: pa.RecordBatch) -> int:
+    def buffer(self, rows: pa.RecordBatch, arrival: pa.Array | None) -> int:
         """Keep `rows` for the next row group; their size in bytes."""
         size = int(rows.nbytes)
+        if arrival is not None:
+            self._arrival.append(arrival)
         self._waiting.append(rows)
         self._waiting_rows += rows.num_rows
         self.buffered += size
@@ -238,6 +251,7 @@ class _PartitionFile:
             bytes=self._path.stat().st_size,
             partition=self._partition,
             metadata=self._metadata[0],
+            arrival=pa.concat_arrays(self._arrival) if self._arrival else None,
         )
 
 

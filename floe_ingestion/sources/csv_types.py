@@ -1,7 +1,7 @@
 """Text of a CSV file as typed columns, without a value that changes on the way.
 
-All columns are read as text first: that costs no more than Arrow's own inference (0.70 s instead of 0.93 s for 185 MB),
-and only then it is known whether `007` is a number, whether 25 digits fit one, and whether "" was quoted.
+All columns are read as text first; only then it is known whether `007` is a number, whether 25 digits fit one, and
+whether "" was quoted. 185 MB took 0.9 s with known types, as with Arrow's own inference, and 1.2 s without (one run).
 """
 
 from __future__ import annotations

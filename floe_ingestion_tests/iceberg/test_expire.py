@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from pyiceberg.table import Table
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import expire as expiring
-from floe_ingestion.iceberg.commit import load_table
 from floe_ingestion.iceberg.expire import expire
 from floe_ingestion_tests.fake_sources import table_spec
 from floe_ingestion_tests.iceberg.loads import load, numbers
@@ -269,42 +267,3 @@ def test_a_snapshot_that_becomes_current_meanwhile_does_not_expire(lake: Lake) -
     with pytest.raises(CommitFailedException):
         expiring._commit(as_planned, {first})
     assert lake.values(NAME) == [0]
-
-
-def test_expiring_beside_loads_loses_no_row(lake: Lake) -> None:
-    load(lake, MERGE, numbers([0], note="first"), key=["id"])
-    failures: list[BaseException] = []
-    stop = threading.Event()
-
-    def maintain() -> None:
-        own = Lake(lake.home)
-        try:
-            while not stop.is_set():
-                expire(own.table(NAME), keep_last=2)
-        except BaseException as error:
-            failures.append(error)
-
-    def write(values: range) -> None:
-        own = Lake(lake.home)
-        try:
-            for value in values:
-                load(own, MERGE, numbers([value], note=str(value)), key=["id"])
-        except BaseException as error:
-            failures.append(error)
-
-    maintainer = threading.Thread(target=maintain)
-    writers = [threading.Thread(target=write, args=(range(start, start + 8),)) for start in (1, 9)]
-    for thread in (maintainer, *writers):
-        thread.start()
-    for thread in writers:
-        thread.join()
-    stop.set()
-    maintainer.join()
-    expire(lake.table(NAME), keep_last=1)
-
-    assert failures == []
-    assert lake.values(NAME) == list(range(17))
-    assert lake.duckdb_rows(NAME) == lake.rows(NAME)
-    table = load_table(lake.catalog, MERGE.identifier)
-    assert table is not None
-    assert named(table) <= on_disk(lake)

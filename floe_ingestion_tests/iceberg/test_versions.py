@@ -1,0 +1,128 @@
+"""scd2, rejected rows, values of another type, and rows outside their window."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+
+import pyarrow as pa
+import pytest
+
+from floe_ingestion.errors import OutsideWindow, SchemaConflict
+from floe_ingestion.staging import Window
+from floe_ingestion_tests.fake_sources import pipeline_of_rows
+from floe_ingestion_tests.lake import Lake
+
+SCD2 = {"write_disposition": "merge", "merge_strategy": "scd2", "primary_key": ("id",)}
+NAME = "raw.numbers"
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(tmp_path)
+
+
+def versions(lake: Lake) -> list[tuple[int, str, bool]]:
+    """Key, value, and whether it is the current version; oldest first."""
+    rows = sorted(lake.rows(NAME), key=lambda row: (row["id"], row["valid_from"]))
+    return [(row["id"], row["name"], row["valid_to"] is None) for row in rows]
+
+
+def test_a_row_that_changes_is_closed_and_its_new_version_stands_beside_it(lake):
+    lake.load(pipeline_of_rows([{"id": 1, "name": "a"}, {"id": 2, "name": "b"}], **SCD2))
+    landed = lake.load(pipeline_of_rows([{"id": 1, "name": "a"}, {"id": 2, "name": "B"}], **SCD2))
+
+    assert (landed.rows_added, landed.rows_updated, landed.rows_unchanged) == (0, 1, 1)
+    assert versions(lake) == [(1, "a", True), (2, "b", False), (2, "B", True)]
+
+
+def test_a_version_ends_when_the_next_one_begins(lake):
+    lake.load(pipeline_of_rows([{"id": 1, "name": "a"}], **SCD2))
+    lake.load(pipeline_of_rows([{"id": 1, "name": "b"}], **SCD2))
+
+    old, new = sorted(lake.rows(NAME), key=lambda row: row["valid_from"])
+    assert old["valid_to"] == new["valid_from"]
+
+
+def test_a_load_of_everything_closes_the_rows_that_it_no_longer_has(lake):
+    lake.load(pipeline_of_rows([{"id": 1, "name": "a"}, {"id": 2, "name": "b"}], **SCD2))
+    landed = lake.load(pipeline_of_rows([{"id": 1, "name": "a"}], **SCD2))
+
+    assert landed.rows_deleted == 1
+    assert versions(lake) == [(1, "a", True), (2, "b", False)]
+
+
+def test_a_row_that_comes_back_begins_a_new_version(lake):
+    for names in ({1: "a", 2: "b"}, {1: "a"}, {1: "a", 2: "b"}):
+        lake.load(pipeline_of_rows([{"id": key, "name": name} for key, name in names.items()], **SCD2))
+
+    assert versions(lake) == [(1, "a", True), (2, "b", False), (2, "b", True)]
+
+
+def test_a_load_that_changes_nothing_makes_no_snapshot(lake):
+    rows = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    lake.load(pipeline_of_rows(rows, **SCD2))
+    lake.load(pipeline_of_rows(rows, **SCD2))
+
+    assert len(lake.table(NAME).snapshots()) == 1
+
+
+def test_rows_that_a_contract_keeps_out_are_kept_beside_the_table(lake):
+    lake.load(pipeline_of_rows([{"id": 1}]))
+    contract = {"schema_contract": {"columns": "discard_row"}}
+    lake.load(pipeline_of_rows([pa.table({"id": [2, 3], "surprise": ["!", None]})], **contract))
+
+    assert lake.values(NAME) == [1, 3]
+    (rejected,) = lake.rows(f"{NAME}__rejected")
+    assert json.loads(rejected["row"]) == {"id": 2, "surprise": "!"}
+    assert "surprise" in rejected["reason"]
+
+
+def test_a_value_that_its_column_cannot_take_lands_beside_it(lake):
+    lake.load(pipeline_of_rows([pa.table({"id": [1], "size": [10]})]))
+    lake.load(pipeline_of_rows([pa.table({"id": [2], "size": ["large"]})]))
+    lake.load(pipeline_of_rows([pa.table({"id": [3], "size": ["small"]})]))
+
+    assert [(row["size"], row["size__v_text"]) for row in lake.rows(NAME)] == [
+        (10, None),
+        (None, "large"),
+        (None, "small"),
+    ]
+
+
+def test_a_key_that_changes_its_type_is_an_error_and_nothing_is_written(lake):
+    merge = {"write_disposition": "merge", "primary_key": ("id",)}
+    lake.load(pipeline_of_rows([pa.table({"id": [1]})], **merge))
+
+    with pytest.raises(SchemaConflict, match="'id' is long in the table and string in the source"):
+        lake.load(pipeline_of_rows([pa.table({"id": ["one"]})], **merge))
+    assert lake.values(NAME) == [1]
+
+
+def test_rows_outside_a_strict_window_are_an_error_and_nothing_is_written(lake):
+    days = [datetime(2026, 1, day, tzinfo=timezone.utc) for day in (1, 2)]
+    window = Window(
+        "at", datetime(2026, 1, 1, tzinfo=timezone.utc), datetime(2026, 1, 2, tzinfo=timezone.utc), strict=True
+    )
+    rows = pa.table({"id": [1, 2], "at": pa.array(days, pa.timestamp("us", "UTC"))})
+
+    with pytest.raises(OutsideWindow, match="1 rows whose 'at' lies outside"):
+        lake.load(pipeline_of_rows([rows]), window=window)
+    assert not lake.catalog.table_exists(NAME)
+
+
+def test_rows_that_their_marker_says_are_gone_leave_the_table(lake):
+    merge = {"write_disposition": "merge", "primary_key": ("id",), "hard_delete": "gone"}
+    lake.load(pipeline_of_rows([{"id": 1, "gone": False}, {"id": 2, "gone": False}], **merge))
+    landed = lake.load(pipeline_of_rows([{"id": 1, "gone": True}, {"id": 3, "gone": False}], **merge))
+
+    assert (landed.rows_added, landed.rows_deleted) == (1, 1)
+    assert lake.values(NAME) == [2, 3]
+
+
+def test_all_rows_of_a_key_are_exchanged_for_all_that_come(lake):
+    merge = {"write_disposition": "merge", "merge_strategy": "delete-insert", "primary_key": ("id",)}
+    lake.load(pipeline_of_rows([{"id": 1, "line": 1}, {"id": 1, "line": 2}, {"id": 2, "line": 1}], **merge))
+    lake.load(pipeline_of_rows([{"id": 1, "line": 7}, {"id": 1, "line": 8}], **merge))
+
+    assert [(row["id"], row["line"]) for row in lake.rows(NAME)] == [(1, 7), (1, 8), (2, 1)]
