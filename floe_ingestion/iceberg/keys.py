@@ -142,14 +142,19 @@ def rows_at(files: Sequence[StagedFile], kept: pa.Array, folder: Path) -> tuple[
     return tuple(found)
 
 
-def _taken(file: StagedFile, positions: pa.Array) -> Iterator[pa.RecordBatch]:
+def rows_at_positions(batches: Iterable[pa.RecordBatch], positions: pa.Array) -> Iterator[pa.RecordBatch]:
+    """The rows of `batches` at `positions`, ascending and counted through all of them."""
     start = 0
+    for batch in batches:
+        mine = _between(positions, start, start + batch.num_rows)
+        if len(mine):
+            yield batch.take(mine)
+        start += batch.num_rows
+
+
+def _taken(file: StagedFile, positions: pa.Array) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(file.path) as parquet:
-        for batch in parquet.iter_batches():
-            mine = _between(positions, start, start + batch.num_rows)
-            if len(mine):
-                yield batch.take(mine)
-            start += batch.num_rows
+        yield from rows_at_positions(parquet.iter_batches(), positions)
 
 
 def _between(positions: pa.Array, start: int, stop: int) -> pa.Array:

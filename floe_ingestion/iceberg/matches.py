@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.table import FileScanTask, Table
 
+from floe_ingestion.iceberg.data_files import read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
 from floe_ingestion.iceberg.keys import FILE, POSITION, ROW, StagedRows
-from floe_ingestion.iceberg.removal import read_raw
 
 _KEYS_AT_ONCE = 4_000_000
 _READERS = 4

@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 from pyiceberg.expressions import And
 from pyiceberg.table import FileScanTask, Table
 
+from floe_ingestion.iceberg.data_files import read_raw
 from floe_ingestion.iceberg.keys import ROW, StagedRows, all_but, rows_at
 from floe_ingestion.iceberg.matches import Matches, key_range
 from floe_ingestion.iceberg.partition import window_filter, window_mask
 from floe_ingestion.iceberg.plan import Merge
-from floe_ingestion.iceberg.removal import Removal, read_raw, remove
+from floe_ingestion.iceberg.removal import Removal, remove
 from floe_ingestion.iceberg.versions import merge_versions
 from floe_ingestion.staging import StagedTable, Window
 

@@ -6,19 +6,19 @@ marked where they lie (merge-on-read); one that loses many is written anew witho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
-from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
 
+from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions, only_of, write_positions
-from floe_ingestion.iceberg.keys import all_but
+from floe_ingestion.iceberg.keys import all_but, rows_at_positions
 from floe_ingestion.iceberg.partition import window_filter, window_mask
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
@@ -104,12 +104,6 @@ def remove(table: Table, predicate: BooleanExpression, doomed: Doomed, mode: Mer
     return Removal(predicate, tuple(files), tuple(delete_files), rewritten, tuple(marked), rows)
 
 
-def read_raw(table: Table, task: FileScanTask, columns: Sequence[str]) -> pa.Table:
-    """Columns of a data file as the table now types them, every row at its position, deleted ones too."""
-    scan = ArrowScan(table.metadata, table.io, table.schema().select(*columns), AlwaysTrue())
-    return scan.to_table([FileScanTask(task.file)])
-
-
 def _written_anew(mode: MergeMode, going: int, live: int) -> bool:
     return mode == "copy-on-write" or (mode == "auto" and going > live * _MUCH_TOUCHED)
 
@@ -122,4 +116,4 @@ def _without(positions: pa.Array | None, deleted: pa.Array | None) -> pa.Array |
 
 def _rows_of(table: Table, staying: list[tuple[FileScanTask, pa.Array]]) -> Iterator[pa.RecordBatch]:
     for task, positions in staying:
-        yield from read_raw(table, task, [f.name for f in table.schema().fields]).take(positions).to_batches()
+        yield from rows_at_positions(raw_batches(table, task), positions)

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update.snapshot import _ManifestMergeManager
 
+from floe_ingestion.iceberg.data_files import raw_batches
 from floe_ingestion.iceberg.deletes import deleted_positions
+from floe_ingestion.iceberg.keys import all_but, rows_at_positions
 from floe_ingestion.iceberg.snapshot import LoadSnapshot
 
 
@@ -42,8 +42,8 @@ class RewriteSnapshot(LoadSnapshot):
 
 def live_rows(table: Table, task: FileScanTask) -> Iterator[pa.RecordBatch]:
     """The rows of a data file that are not deleted, in the table's columns, batch by batch."""
-    deleted = deleted_positions(task, table.io) if task.delete_files else None
-    deletes = {task.file.file_path: [pa.chunked_array([deleted])]} if deleted is not None else {}
-    scan = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue())
-    # `to_record_batches` holds all batches of a file at once.
-    return scan._record_batches_from_scan_tasks_and_deletes([FileScanTask(task.file)], deletes)
+    if not task.delete_files:
+        return raw_batches(table, task)
+    deleted = deleted_positions(task, table.io)
+    gone = [deleted] if deleted is not None else []
+    return rows_at_positions(raw_batches(table, task), all_but(task.file.record_count, gone))

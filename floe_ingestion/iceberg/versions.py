@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, And, IsNull
 from pyiceberg.table import FileScanTask, Table
 
+from floe_ingestion.iceberg.data_files import read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
 from floe_ingestion.iceberg.keys import POSITION, StagedRows, all_but, rows_at
 from floe_ingestion.iceberg.matches import Matches, key_range
 from floe_ingestion.iceberg.plan import Merge
-from floe_ingestion.iceberg.removal import read_raw, remove
+from floe_ingestion.iceberg.removal import remove
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import StagedFile, StagedTable

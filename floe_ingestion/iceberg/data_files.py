@@ -1,0 +1,100 @@
+"""The rows of one data file as the table now types them: every row at its position, deleted ones too.
+
+Columns are found by field id and cast. pyiceberg's own scan is asked only for files that need its projection
+(without ids, renamed inside nested columns, columns that the partition holds): it reads a missing list of
+structs as an empty one, and what is written anew must not be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
+from pyiceberg.table import FileScanTask, Table
+
+from floe_ingestion.iceberg.types import cast
+
+_FIELD_ID = b"PARQUET:field_id"
+
+
+def read_raw(table: Table, task: FileScanTask, columns: Sequence[str]) -> pa.Table:
+    """Whole columns of a data file."""
+    wanted = schema_to_pyarrow(table.schema().select(*columns))
+    with table.io.new_input(task.file.file_path).open() as stream, pq.ParquetFile(stream) as file:
+        sources = _sources(file.schema_arrow, wanted)
+        if sources is None:
+            return _scan(table, columns).to_table([FileScanTask(task.file)])
+        rows = file.read(columns=[name for name in sources if name is not None])
+        return pa.table(
+            [_values(rows, name, field) for name, field in zip(sources, wanted, strict=True)], schema=wanted
+        )
+
+
+def raw_batches(table: Table, task: FileScanTask) -> Iterator[pa.RecordBatch]:
+    """All columns of a data file, in bounded memory."""
+    wanted = schema_to_pyarrow(table.schema())
+    with table.io.new_input(task.file.file_path).open() as stream, pq.ParquetFile(stream) as file:
+        sources = _sources(file.schema_arrow, wanted)
+        if sources is None:
+            scan = _scan(table, [field.name for field in wanted])
+            # `to_record_batches` holds all batches of a file at once.
+            yield from scan._record_batches_from_scan_tasks_and_deletes([FileScanTask(task.file)], {})
+            return
+        for batch in file.iter_batches(columns=[name for name in sources if name is not None]):
+            columns = [_values(batch, name, field) for name, field in zip(sources, wanted, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=wanted)
+
+
+def _values(rows: pa.Table | pa.RecordBatch, name: str | None, field: pa.Field) -> pa.Array | pa.ChunkedArray:
+    return pa.nulls(rows.num_rows, field.type) if name is None else cast(rows.column(name), field.type)
+
+
+def _scan(table: Table, columns: Sequence[str]) -> ArrowScan:
+    return ArrowScan(table.metadata, table.io, table.schema().select(*columns), AlwaysTrue())
+
+
+def _sources(found: pa.Schema, wanted: pa.Schema) -> list[str | None] | None:
+    """For each wanted column its name in the file, None where it has none; None if that cannot be said."""
+    by_id = {_id(field): field for field in found}
+    if None in by_id:
+        return None
+    sources: list[str | None] = []
+    for field in wanted:
+        source = by_id.get(_id(field))
+        if source is None and not field.nullable:
+            return None
+        if source is not None and not _alike(source, field):
+            return None
+        sources.append(source.name if source is not None else None)
+    # With no column at all to read, Parquet would not say how many rows there are.
+    return sources if any(name is not None for name in sources) else None
+
+
+def _alike(source: pa.Field, target: pa.Field) -> bool:
+    """Whether a cast by name gives what field ids say."""
+    if _id(source) != _id(target):
+        return False
+    inner, outer = _children(source.type), _children(target.type)
+    if (inner is None) != (outer is None):
+        return False
+    if inner is None or outer is None:
+        return True
+    ids = {_id(child) for child in inner.values()}
+    return all(_alike(inner[name], child) if name in inner else _id(child) not in ids for name, child in outer.items())
+
+
+def _children(type_: pa.DataType) -> dict[str, pa.Field] | None:
+    if pa.types.is_struct(type_):
+        return {field.name: field for field in type_}
+    if pa.types.is_map(type_):
+        return {"key": type_.key_field, "value": type_.item_field}
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        return {"element": type_.value_field}
+    return None
+
+
+def _id(field: pa.Field) -> bytes | None:
+    return (field.metadata or {}).get(_FIELD_ID)
