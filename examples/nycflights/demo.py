@@ -29,7 +29,7 @@ def main() -> int:
         return 1
     show(console)
     console.print(
-        "\nSee the assets:  [bold]make ui[/bold], then http://127.0.0.1:3000; backfill more days of bronze/flights there\n"
+        "\nSee the assets:  [bold]make ui[/bold], then http://127.0.0.1:3000; backfill more of bronze/flights there\n"
         f"See its past:    [bold]{COMMAND} history bronze.flights --spec {os.path.relpath(SPEC)}[/bold]\n"
         "Read a table:    [bold]polars.scan_iceberg(<its metadata file>)[/bold], DuckDB, pyiceberg, Spark"
     )

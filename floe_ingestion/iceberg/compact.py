@@ -223,7 +223,10 @@ class _Compaction:
         )
 
     def _still_valid(self, table: Table) -> bool:
-        now = deletes_by_file(table.scan().plan_files())
+        try:
+            now = deletes_by_file(table.scan().plan_files())
+        except FileNotFoundError:  # expired at this very moment: plan again
+            return False
         return all(done.step.holds(now) for done in self._done)
 
     def _send(self, transaction: Transaction, snapshot_id: int) -> None:

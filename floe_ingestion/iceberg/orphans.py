@@ -60,9 +60,8 @@ def remove_orphans(table: Table, older_than_days: float = 3, dry_run: bool = Fal
             f"so that nothing can be said about the others. Nothing was deleted."
         )
     unnamed = _without_other_tables(found, _path(table.location()))
-    table.refresh()
-    for location in _named(table):
-        unnamed.pop(_path(location), None)
+    for path in _named_paths(table):
+        unnamed.pop(path, None)
     line = time.time() - older_than_days * _DAY
     old = [file for file in unnamed.values() if file.modified is not None and file.modified < line]
     failed = [] if dry_run else delete_all([file.location for file in old], table.io)
@@ -83,6 +82,18 @@ def remove_abandoned_loads(home: Path, older_than_days: float = 3, dry_run: bool
     for folder in found if not dry_run else ():
         shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+def _named_paths(table: Table) -> set[str]:
+    """The paths of everything that the table names, as it is now."""
+    while True:
+        location = table.refresh().metadata_location
+        try:
+            return {_path(named) for named in _named(table)}
+        except FileNotFoundError:
+            # An expiry deletes at this moment what it has taken out of the table; or a file is simply lost.
+            if table.refresh().metadata_location == location:
+                raise
 
 
 def _named(table: Table) -> Iterator[str]:

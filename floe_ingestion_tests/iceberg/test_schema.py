@@ -307,7 +307,7 @@ def test_a_value_that_a_declared_type_cannot_hold_is_an_error_that_names_it(lake
 
 @pytest.mark.parametrize("text", ["varchar", "decimal", "decimal(10)", "fixed", "list<string>"])
 def test_a_declared_type_that_is_none_is_an_error_that_names_them(text: str, lake: Lake) -> None:
-    with pytest.raises(ConfigurationError, match="'price' is declared as .*, which is no Iceberg type. Write one of"):
+    with pytest.raises(ConfigurationError, match=r"'price' is declared as .*, which is no Iceberg type. Write one of"):
         load(lake, table_spec(columns={"price": {"type": text}}), pa.table({"price": [1]}))
 
 

@@ -18,6 +18,8 @@ from floe_ingestion_tests.iceberg.loads import load
 from floe_ingestion_tests.lake import Lake
 
 UTC = timezone.utc
+WORDS = pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))
+NUMBERS = pa.array([[(1, 1)]], pa.map_(pa.int64(), pa.int64()))
 NOON = datetime(2024, 2, 29, 12, 0, 0, 123456)
 A_UUID = UUID("12345678-1234-5678-1234-567812345678")
 
@@ -63,7 +65,11 @@ CARRIED: dict[str, tuple[pa.DataType, list[Any], str]] = {
     "milliseconds": (pa.timestamp("ms"), [datetime(1969, 12, 31, 23), datetime(2024, 1, 1), None], "timestamp"),
     "microseconds": (pa.timestamp("us"), [NOON, datetime(1, 1, 1), None], "timestamp"),
     "nanoseconds": (pa.timestamp("ns"), [NOON, datetime(1700, 1, 1), None], "timestamp"),
-    "instant": (pa.timestamp("us", "UTC"), [NOON.replace(tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC), None], "timestamptz"),
+    "instant": (
+        pa.timestamp("us", "UTC"),
+        [NOON.replace(tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC), None],
+        "timestamptz",
+    ),
     "instant_elsewhere": (
         pa.timestamp("ms", "Asia/Kolkata"),
         [datetime(2024, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, tzinfo=UTC), None],
@@ -295,7 +301,7 @@ def test_old_and_new_values_are_read_alike_when_a_column_has_widened(
         (pa.array([{"a": 1}]), pa.array([{"a": "one"}]), "value__v_json"),
         (pa.array([["a"]]), pa.array([[1]]), "value__v_json"),
         (pa.array(["a"]), pa.array([["a"]]), "value__v_json"),
-        (pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())), pa.array([[(1, 1)]], pa.map_(pa.int64(), pa.int64())), "value__v_json"),
+        (WORDS, NUMBERS, "value__v_json"),
     ],
     ids=str,
 )  # fmt: skip

@@ -245,9 +245,13 @@ def test_an_error_in_the_last_rows_is_raised_at_the_end(tmp_path: Path) -> None:
 
 def test_rows_behind_an_error_are_not_written(tmp_path: Path) -> None:
     sink = ParquetSink(tmp_path, SchemaPlan(table_spec(), None, key=["id"]))
-    with pytest.raises(KeyViolation):
+
+    def write_all() -> None:
         for value in (None, *range(100)):
             sink.write(pa.table({"id": pa.array([value], pa.int64())}))
+
+    with pytest.raises(KeyViolation):
+        write_all()
     sink.abort()
 
     assert sink.plan.schema is None or list(tmp_path.glob("*.parquet")) == []
