@@ -11,10 +11,10 @@ import dagster as dg
 from dagster_dlt import build_dlt_asset_specs
 
 from floe_ingestion.errors import PermanentError
+from floe_ingestion.mistakes.report import Report
 from floe_ingestion.partitions import partition_of, partitions_definition, window_of
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.plugins import IngestionPlugin, StagingPlugin
-from floe_ingestion.report import Report
 from floe_ingestion.resolution import landings
 from floe_ingestion.retries import dagster_failures, retry_policy
 from floe_ingestion.sources.base import ResourceSpec

@@ -16,8 +16,10 @@ from pydantic import Field
 
 from floe_ingestion.errors import ConfigurationError, PluginError
 from floe_ingestion.formats import nearest
+from floe_ingestion.mistakes.report import Model, Report
+from floe_ingestion.mistakes.sentences import scrubbed
+from floe_ingestion.mistakes.yaml_file import YamlFile, YamlPath, is_list, is_mapping, shown
 from floe_ingestion.naming import normalize_identifier
-from floe_ingestion.report import Model, Report
 from floe_ingestion.resolution import (
     Landing,
     check_collisions,
@@ -26,11 +28,9 @@ from floe_ingestion.resolution import (
     distinct,
     landings,
 )
-from floe_ingestion.sentences import scrubbed
 from floe_ingestion.sources.base import ResourceSpec, SourceConnector
 from floe_ingestion.sources.registry import connector_class
 from floe_ingestion.spec import DefaultsSpec, PluginsSpec, SourceSpec, Spec, StrictModel
-from floe_ingestion.yaml_file import YamlFile, YamlPath, is_list, is_mapping, shown
 
 _SECTIONS = ("plugins", "ingestion")
 _Find = Callable[[str], type[SourceConnector]]

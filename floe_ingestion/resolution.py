@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from floe_ingestion.formats import BOTH_PLACES, valid_table_part
+from floe_ingestion.mistakes.report import Report
+from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping
 from floe_ingestion.naming import normalize_identifier
-from floe_ingestion.report import Report
 from floe_ingestion.sources.base import ResourceSpec
 from floe_ingestion.spec import ContractSpec, DefaultsSpec, DestinationSpec, SourceSpec, TableSpec
-from floe_ingestion.yaml_file import YamlPath, is_list, is_mapping
 
 _BESIDE_PARTITIONS = "stands beside `partitions`, and the window of a partition takes its place. Remove one"
 _BESIDE_REPLACE = (

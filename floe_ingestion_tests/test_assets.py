@@ -268,6 +268,17 @@ def test_a_run_that_finds_nothing_new_says_so_and_leaves_no_snapshot(shop: Proje
     assert len(shop.snapshots("bronze.orders")) == 1
 
 
+def test_a_source_that_fell_behind_the_cursor_is_reported(shop: Project) -> None:
+    """Such as a database that was restored from a backup: its new rows would be passed over in silence."""
+    shop.run("bronze/orders")
+    shop.sql("delete from orders where id = 2", "insert into orders values (3, 2, '2024-01-01 12:00:00')")
+
+    shown = metadata(shop.run("bronze/orders"), "bronze/orders")
+
+    assert shown["rows added"] == 0
+    assert "2024-01-01 12:00:00" in shown["warnings"]
+
+
 def test_a_new_column_is_shown_as_a_change_of_the_schema(shop: Project) -> None:
     shop.run("bronze/orders")
     shop.sql("alter table orders add column note text", "insert into orders values (3, 2, '2024-01-03', 'gift')")

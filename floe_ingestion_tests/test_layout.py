@@ -24,8 +24,8 @@ MOST_LINES = 300
 # From below to above; a module imports its own layer and those below it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "formats", "naming", "store_errors"),
-    ("secrets", "yaml_file"),
-    ("spec", "spec_runs", "staging", "classify", "sentences", "problems", "report"),
+    ("secrets",),
+    ("spec", "spec_runs", "staging", "classify", "mistakes", "mistakes.*"),
     ("plugins", "plugins.*"),
     ("iceberg", "iceberg.*"),
     ("sources", "sources.*"),

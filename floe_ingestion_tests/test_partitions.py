@@ -16,7 +16,7 @@ from floe_ingestion import dlt_asset
 from floe_ingestion.partitions import partitions_definition
 from floe_ingestion.spec import PartitionsSpec
 from floe_ingestion.staging import Window
-from floe_ingestion_tests.dagster_fixtures import Project, Span, materialize, metadata
+from floe_ingestion_tests.dagster_fixtures import Project, Span, category, materialize, metadata, retries
 
 pytestmark = pytest.mark.dagster
 
@@ -318,6 +318,17 @@ def test_static_partitions_replace_the_rows_of_their_keys(project: Project) -> N
 
     assert project.rows("bronze.stock", "region", "pieces") == [("eu", 1), ("us", 20)]
     assert (shown["rows left out: outside window"], shown["rows left out: no partition"]) == (2, 1)
+
+
+def test_rows_outside_the_window_fail_the_run_where_that_is_asked_for(project: Project) -> None:
+    @dlt_asset(table="bronze.visits", partitions=partitions(type="daily", start="2024-03-01", outside_window="error"))
+    def visits_of() -> Iterator[dict[str, Any]]:
+        yield from ({"at": datetime(2024, 3, day, tzinfo=timezone.utc)} for day in (5, 6))
+
+    result = materialize([visits_of], project.resources, partition="2024-03-05", fails=True)
+
+    assert (category(result), retries(result)) == ("OutsideWindow", 0)
+    assert project.catalog.list_namespaces() == []
 
 
 @pytest.mark.parametrize("disposition", ["append", "merge"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from floe_ingestion.errors import ConfigurationError
-from floe_ingestion.report import Report
+from floe_ingestion.mistakes.report import Report
 from floe_ingestion.spec import StrictModel
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from floe_ingestion.errors import ConfigurationError, Problem
-from floe_ingestion.yaml_file import YamlFile, YamlPath, shown
+from floe_ingestion.mistakes.yaml_file import YamlFile, YamlPath, shown
 
 TEXT = """\
 other: !secret {a: 1, a: 2}

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from floe_ingestion.errors import ConfigurationError, Problem
-from floe_ingestion.problems import mistakes
+from floe_ingestion.mistakes.problems import mistakes
 from floe_ingestion.spec import StrictModel
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from urllib.parse import unquote
 
 from pydantic import Field, model_validator
 
@@ -67,7 +68,14 @@ class LocalSettings(StorageSettings):
         if self.path is None and self.home is None:
             raise ConfigurationError("The local storage needs `path`, e.g. path: /data/warehouse.")
         path = Path(self.path) if self.path is not None else Path(str(self.home)) / "warehouse"
-        return f"file://{path.absolute()}"
+        folder = str(path.absolute())
+        if any(mark in folder for mark in "#?") or unquote(folder) != folder:
+            # pyiceberg would write to what stands before them.
+            raise ConfigurationError(
+                f"{folder} cannot hold tables: #, ? and codes such as %20 mean something else in the URI of a file. "
+                f"Choose another folder."
+            )
+        return f"file://{folder}"
 
     def file_io(self) -> dict[str, str]:
         return {}

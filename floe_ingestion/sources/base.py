@@ -77,10 +77,6 @@ class SourceConnector(StrictModel, ABC):
         """This connector with its relative paths starting at `folder`, that of floe.yaml."""
         return self
 
-    def groups(self) -> tuple[tuple[str, ...], ...]:
-        """Resource names that must be extracted together (a parent with its children); else one by one."""
-        return tuple((spec.name,) for spec in self.resource_specs())
-
     def check_connection(self) -> str:
         """One sentence on what answered; raises `SourceRejected` or `SourceUnavailable`."""
         return "nothing to connect to"

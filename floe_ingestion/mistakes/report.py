@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from floe_ingestion.errors import ConfigurationError, Problem
-from floe_ingestion.problems import mistakes
-from floe_ingestion.sentences import Mistake
-from floe_ingestion.yaml_file import YamlFile, YamlPath, is_mapping, shown
+from floe_ingestion.mistakes.problems import mistakes
+from floe_ingestion.mistakes.sentences import Mistake
+from floe_ingestion.mistakes.yaml_file import YamlFile, YamlPath, is_mapping, shown
 
 Model = TypeVar("Model", bound=BaseModel)
 

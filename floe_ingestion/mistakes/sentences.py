@@ -14,8 +14,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from floe_ingestion.formats import did_you_mean
+from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping
 from floe_ingestion.secrets import redact
-from floe_ingestion.yaml_file import YamlPath, is_list, is_mapping
 
 Written = Callable[[YamlPath], "str | None"]
 """Gives the text of a value before YAML made something else of it."""

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from floe_ingestion.formats import nearest
-from floe_ingestion.sentences import Found, Mistake, Written, expected, sentence
-from floe_ingestion.yaml_file import YamlPath, is_list, is_mapping
+from floe_ingestion.mistakes.sentences import Found, Mistake, Written, expected, sentence
+from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping
 
 
 def mistakes(
