@@ -26,6 +26,7 @@ _MISTAKES = (
     AssertionError,
     ImportError,
     NameError,
+    NotImplementedError,
     RecursionError,
 )
 _REFUSED_WORDS = (
@@ -36,6 +37,8 @@ _REFUSED_WORDS = (
     "does not exist",
     "no such table",
     "no such column",
+    "no such function",
+    "syntax error",
     "unknown database",
     "unable to open database file",
 )
@@ -62,8 +65,8 @@ def classify(error: BaseException, place: str) -> IngestionError:
         if (found := _of_library(link, place)) is not None:
             return found
     root = chain[-1]
-    kind = PermanentError if isinstance(root, _MISTAKES) else TransientError
-    return kind(_sentence(place, root))
+    permanent = isinstance(root, _MISTAKES) or _is_final(root)
+    return (PermanentError if permanent else TransientError)(_sentence(place, root))
 
 
 @contextmanager
@@ -98,6 +101,20 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether Rust code, such as ConnectorX's, has broken down: it raises what is no `Exception`."""
+    return _library(error) == "pyo3_runtime"
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether dlt itself raised the error, and not to say that it is of this moment."""
+    if _library(error) != "dlt":
+        return False
+    from dlt.common.exceptions import TransientException
+
+    return not isinstance(error, TransientException)
+
+
 def _wraps_answer(outer: BaseException, error: BaseException) -> bool:
     """Whether pyiceberg has made `outer` of the HTTP error: it knows what the status means there."""
     return outer.__cause__ is error and _library(outer) == "pyiceberg" and _library(error) == "requests"
@@ -115,6 +132,8 @@ def _of_library(error: BaseException, place: str) -> IngestionError | None:
         return _of_database(error, place)
     if module == "pyiceberg":
         return _of_catalog(error, place)
+    if is_panic(error):
+        return _of_panic(error, place)
     if (verdict := verdict_on(error)) is not None:
         kind = SourceUnavailable if verdict.transient else SourceRejected
         return kind(f"{_sentence(place, error)} {verdict.hint}".rstrip())
@@ -153,6 +172,14 @@ def _of_database(error: BaseException, place: str) -> IngestionError:
             f"{place}: the connection string is no database URL. Write e.g. postgresql://user:password@host/database."
         )
     return SourceRejected(_sentence(place, original))
+
+
+def _of_panic(error: BaseException, place: str) -> IngestionError:
+    said = redact(str(error).partition("\n")[0])
+    if "Destination(" in said:
+        return SourceRejected(f"{place}: a value cannot be read that way ({said}). Write `backend: pyarrow`.")
+    refused = any(word in said.lower() for word in _REFUSED_WORDS)
+    return (SourceRejected if refused else SourceUnavailable)(f"{place}: {said}")
 
 
 def _of_catalog(error: BaseException, place: str) -> IngestionError:

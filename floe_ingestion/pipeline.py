@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from floe_ingestion.behind import behind
-from floe_ingestion.classify import cause_of, classify
+from floe_ingestion.classify import cause_of, classify, is_panic
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.secrets import expand
@@ -148,8 +148,9 @@ def _stage_table(
         plan.constants = _validity(spec)
         # The source does not send them: dlt must not make columns of nulls for them.
         known = known and pa.schema([field for field in known if field.name not in plan.constants])
-    sink = ParquetSink(folder, plan, settings, request.window, _news(spec, request.log))
-    stateful = request.window is None
+    window = request.window.in_table() if request.window is not None else None
+    sink = ParquetSink(folder, plan, settings, window, _news(spec, request.log))
+    stateful = window is None
     before = cursors.current(table) if stateful else None
     try:
         state = _extract(spec, resource, sink, known, before, folder)
@@ -168,7 +169,7 @@ def _stage_table(
         schema=plan.schema,
         partition_spec=plan.partition_spec,
         key=plan.key,
-        window=request.window,
+        window=window,
         cursor_before=before,
         cursor=cursors.encode(state) if stateful else None,
         discarded=dict(sink.discarded),
@@ -290,9 +291,9 @@ def _news(spec: TableSpec, log: Callable[[str], None]) -> Callable[[int], None]:
 def _errors_of(place: str) -> Iterator[None]:
     try:
         yield
-    except GeneratorExit:
-        raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         found = classify(error, place)
         if found is error:
             raise

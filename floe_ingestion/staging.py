@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from floe_ingestion.naming import normalize_column
 from floe_ingestion.spec import TableSpec
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class Window:
     """The keys of static partitions; then there are no bounds."""
     strict: bool = False
     """Rows outside are an error; else they are left out and counted."""
+
+    def in_table(self) -> Window:
+        """This window with its column as the table calls it, and not the source."""
+        return replace(self, column=normalize_column(self.column))
 
     def bounds(self, kind: ColumnKind) -> tuple[Bound, Bound]:
         """Start and end of a time window in the terms of a column of `kind`."""

@@ -30,6 +30,8 @@ class FlakyConnector(SourceConnector):
     kinds = ("flaky",)
 
     folder: str = "."
+    token: str = ""
+    """A secret that is told with every failure, as careless sources do."""
     resources: tuple[Annotated[FlakyResource, BeforeValidator(named)], ...]
 
     def relative_to(self, folder: Path) -> FlakyConnector:
@@ -56,8 +58,11 @@ class FlakyConnector(SourceConnector):
             file.write("attempt\n")
         for number, row in enumerate(resource.rows):
             if number and attempt <= resource.failures:
-                raise ConnectionError(f"{resource.name} broke off at its attempt {attempt}")
+                raise ConnectionError(f"{resource.name} broke off at its attempt {attempt}{self._telling()}")
             yield dict(row)
+
+    def _telling(self) -> str:
+        return f" with the token {self.token}" if self.token else ""
 
 
 def attempts(folder: Path, resource: str) -> int:

@@ -139,6 +139,8 @@ class _Load:
             self.remove_placed()  # nothing was sent
             raise
         self._send(transaction)
+        if table is None:
+            self._require_created()
         self._remove_unused(plan)
         return report.landed(transaction._table, snapshot_id, self.staged, plan, before, self.duplicates)
 
@@ -147,6 +149,12 @@ class _Load:
         if self._io is not None:
             placing.delete_all(self._placed.values(), self._io)
         self._placed.clear()
+
+    def _require_created(self) -> None:
+        """Not every catalog lets only one of two first writers create a table: the later may undo the earlier."""
+        table = load_table(self.catalog, self.staged.table.identifier)
+        if report.find_snapshot(table, Provenance(), self.staged.load_id) is None:
+            raise CommitFailedException(f"{self.staged.table}: another writer created the table over this one")
 
     def _remove_unused(self, plan: Merge) -> None:
         """What earlier attempts placed and this one, planned anew, has no use for."""

@@ -60,7 +60,7 @@ def expire(table: Table, keep_last: int, keep_days: float | None = None, dry_run
     for attempt in range(_ATTEMPTS):
         table.refresh()
         before = table.metadata
-        expired = _too_old(before, max(keep_last, 1), keep_days)
+        expired = _too_old(before, keep_last, keep_days)
         if not expired or dry_run:
             return _described(name, table, before, expired, dry_run)
         try:

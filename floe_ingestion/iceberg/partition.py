@@ -30,6 +30,7 @@ from pyiceberg.transforms import (
 )
 
 from floe_ingestion.errors import ConfigurationError
+from floe_ingestion.naming import normalize_column
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import ColumnKind, Window
 
@@ -72,6 +73,7 @@ def partition_spec(spec: TableSpec, schema: Schema) -> PartitionSpec:
 
 def window_filter(window: Window, schema: Schema) -> BooleanExpression:
     """The rows of `window` as an Iceberg row filter."""
+    window = window.in_table()
     type_ = schema.find_field(window.column).field_type
     if window.values:
         return In(window.column, [_literal(value, type_) for value in window.values])
@@ -132,20 +134,21 @@ def _of_window(spec: TableSpec, schema: Schema) -> list[tuple[str, Transform[Any
     partitions = spec.partitions
     if partitions is None:
         return []
+    column = normalize_column(partitions.column)
     try:
-        type_ = schema.find_field(partitions.column).field_type
+        type_ = schema.find_field(column).field_type
     except ValueError as error:
         raise ConfigurationError(
             f"{spec}: rows have no column {partitions.column!r}, which says to which partition they belong. "
             f"Write `partitions: {{column: …}}` with one of: {', '.join(schema.column_names)}."
         ) from error
     if partitions.type == "static":
-        return [(partitions.column, IdentityTransform())]
+        return [(column, IdentityTransform())]
     if not isinstance(type_, (ice.DateType, ice.TimestampType, ice.TimestamptzType)):
         return []  # text and numbers: an identity partition would make a file of every moment
     if partitions.type == "hourly" and isinstance(type_, ice.DateType):
         raise ConfigurationError(f"{spec}: hourly partitions need a time, and {partitions.column!r} is a date.")
-    return [(partitions.column, _granularity(partitions.type, partitions.timezone, type_))]
+    return [(column, _granularity(partitions.type, partitions.timezone, type_))]
 
 
 def _granularity(type_: str, zone: str, column: ice.IcebergType) -> Transform[Any, Any]:

@@ -174,7 +174,7 @@ class SchemaPlan:
         """Where values go that their column cannot take; not for columns that rows are found by."""
         incremental, partitions = self.spec.incremental, self.spec.partitions
         cursor = {normalize_column(incremental.cursor_path)} if incremental is not None else set()
-        window = {partitions.column} if partitions is not None else set()
+        window = {normalize_column(partitions.column)} if partitions is not None else set()
         variant = variant_name(name, type_)
         if name in {*self.key, *cursor, *window} or met.required or variant in taken:
             raise SchemaConflict(str(self.spec), name, str(met.field_type), str(type_))

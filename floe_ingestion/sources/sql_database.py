@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta, timezone
@@ -140,7 +140,7 @@ class SqlDatabaseConnector(SourceConnector):
 
         table = self._table(extraction)
         stream: dict[str, Any] = {"return_type": "arrow_stream", "batch_size": self.chunk_size}
-        return sql_table(
+        resource = sql_table(
             credentials=self.connection_string,
             table=table.name,
             schema=self.database_schema,
@@ -152,6 +152,33 @@ class SqlDatabaseConnector(SourceConnector):
             included_columns=list(table.included_columns) or None,
             query_adapter_callback=_narrowed(table, extraction.window),
         ).with_name(table.name)
+        if self.backend == "connectorx":
+            resource.add_map(_with_declared_decimals(resource))
+        return resource
+
+
+def _with_declared_decimals(resource: DltResource) -> Callable[[Any], Any]:
+    """ConnectorX makes decimal(38, 10) of every numeric; this makes it again what the database declares."""
+    columns = resource.compute_table_schema().get("columns", {})
+    declared = {
+        name: (column["precision"], column["scale"])
+        for name, column in columns.items()
+        if column.get("data_type") == "decimal" and column.get("precision") and column.get("scale") is not None
+    }
+
+    def cast(rows: Any) -> Any:
+        import pyarrow as pa
+
+        types = [
+            pa.decimal128(*declared[field.name])
+            if field.name in declared and pa.types.is_decimal(field.type)
+            else field.type
+            for field in rows.schema
+        ]
+        fields = [field.with_type(type_) for field, type_ in zip(rows.schema, types, strict=True)]
+        return rows.cast(pa.schema(fields, rows.schema.metadata))
+
+    return cast
 
 
 def _narrowed(resource: TableResource, window: Window | None) -> Any:

@@ -68,6 +68,21 @@ def test_the_files_of_an_expired_snapshot_go_and_no_others(lake: Lake) -> None:
     assert found.bytes > 0
 
 
+def test_what_a_kept_snapshot_took_over_from_an_expired_one_stays(lake: Lake) -> None:
+    spec = table_spec(write_disposition="merge", merge_mode="copy-on-write", partition_by=["region"])
+    for value in (1, 2):
+        rows = [*numbers([value], region="eu"), *numbers([value + 10], region="us")]
+        load(lake, spec, rows, key=["id"])
+    load(lake, spec, numbers([1], region="eu", note="new"), key=["id"])
+    table = lake.table(NAME)
+
+    expire(table, keep_last=1)
+
+    assert lake.values(NAME) == [1, 2, 11, 12]
+    assert lake.duckdb_rows(NAME) == lake.rows(NAME)
+    assert on_disk(lake) == named(table)
+
+
 def test_rows_that_a_merge_replaced_go_with_their_delete_files(lake: Lake) -> None:
     load(lake, MERGE, numbers(range(100), note="old"), key=["id"])
     for note in ("new", "newer"):

@@ -215,7 +215,7 @@ def test_folders_of_loads_that_were_killed_go_and_those_of_running_ones_stay(tmp
         leave(folder / "dlt" / "state.json")
         grow_old(folder)
         os.utime(folder, (time.time() - WEEK,) * 2)
-    leave(running / "file.parquet", age=60)
+    leave(running / "dlt" / "file.parquet", age=60)
 
     told = remove_abandoned_loads(tmp_path, dry_run=True)
     assert killed.exists()

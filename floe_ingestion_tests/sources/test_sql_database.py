@@ -1,0 +1,632 @@
+"""Rows from databases arrive as the database has them: types, boundaries of windows, names, keys."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from floe_ingestion.errors import KeyViolation, PermanentError, SourceRejected
+from floe_ingestion.loading import source_from
+from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
+from floe_ingestion.sources.sql_database import SqlDatabaseConnector
+from floe_ingestion.staging import Window
+from floe_ingestion_tests.fake_sources import Shop
+from floe_ingestion_tests.lake import Lake, Row
+from floe_ingestion_tests.sources.database import Postgres, running_postgres
+
+UTC = timezone.utc
+MERGE = {"destination": {"write_disposition": "merge"}}
+
+
+class Sqlite:
+    """A SQLite database of one test."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.url = path, f"sqlite:///{path}"
+
+    def execute(self, script: str) -> None:
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.executescript(script)
+
+    def pipeline(self, table: str, **settings: Any) -> IngestionPipeline:
+        return pipeline(self.url, table, self.path.parent, **settings)
+
+
+def pipeline(
+    url: str, table: str, folder: Path = Path(), resource: Any = None, config: Any = None, **entry: Any
+) -> IngestionPipeline:
+    """From one table of a database into `raw.t`."""
+    tables = [{"name": table, "table": "t", **(resource or {})}]
+    found = {"connection_string": url, "tables": tables, **(config or {})}
+    return pipeline_of(source_from("sql_database", "raw", {"config": found, **entry}), folder)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Sqlite:
+    return Sqlite(tmp_path / "some.db")
+
+
+def day(number: int, zone: Any = UTC) -> Window:
+    start, end = (datetime(2024, 1, each, tzinfo=zone) for each in (number, number + 1))
+    return Window("at", start, end)
+
+
+# SQLite
+
+
+def test_sqlite_types_arrive_as_declared(db: Sqlite, lake: Lake) -> None:
+    db.execute(
+        """
+        create table t (
+            id integer primary key, whole bigint, small smallint, ratio real, name text, code varchar(10), raw blob,
+            yes boolean, day date, at timestamp, clock time, price numeric(10, 2), some numeric, doc json);
+        insert into t values (
+            1, 9223372036854775807, -3, 0.1, 'zoë', 'x', x'00ff',
+            1, '2024-02-29', '2024-02-29 12:00:00.123456', '12:34:56', 12345678.91, 1.5, '{"a": [1]}');
+        insert into t (id) values (2);
+        """
+    )
+
+    lake.load(db.pipeline("t"))
+
+    full = {
+        "id": 1,
+        "whole": 2**63 - 1,
+        "small": -3,
+        "ratio": 0.1,
+        "name": "zoë",
+        "code": "x",
+        "raw": b"\x00\xff",
+        "yes": True,
+        "day": date(2024, 2, 29),
+        "at": datetime(2024, 2, 29, 12, 0, 0, 123456),
+        "clock": time(12, 34, 56),
+        "price": Decimal("12345678.91"),
+        "some": Decimal("1.5"),
+        "doc": '{"a":[1]}',
+    }
+    assert lake.rows("raw.t") == [full, {**dict.fromkeys(full), "id": 2}]
+
+
+MIDNIGHTS = [
+    "2024-01-02",
+    "2024-01-02 00:00",
+    "2024-01-02 00:00:00",
+    "2024-01-02 00:00:00.000",
+    "2024-01-02 00:00:00.000000",
+    "2024-01-02T00:00:00",
+    "2024-01-02T00:00:00.000000",
+]
+"""One moment, as different writers store it in SQLite."""
+
+
+@pytest.mark.parametrize("stored", MIDNIGHTS)
+def test_a_row_of_midnight_belongs_to_the_day_that_begins(stored: str, db: Sqlite, lake: Lake) -> None:
+    db.execute(f"create table t (id integer primary key, at timestamp); insert into t values (1, '{stored}');")
+    partitions = {"type": "daily", "start": "2024-01-01", "column": "at"}
+
+    for number in (1, 2, 3):
+        lake.load(db.pipeline("t", partitions=partitions), window=day(number))
+
+    assert lake.rows("raw.t") == [{"id": 1, "at": datetime(2024, 1, 2)}]
+
+
+@pytest.mark.parametrize("stored", MIDNIGHTS)
+@pytest.mark.parametrize("before", ["2024-01-01 23:59:59", *MIDNIGHTS[::3]])
+def test_a_row_of_midnight_is_not_passed_over_by_a_cursor(before: str, stored: str, db: Sqlite, lake: Lake) -> None:
+    loads = db.pipeline("t", incremental={"cursor_path": "at"})
+    db.execute(f"create table t (id integer primary key, at timestamp); insert into t values (1, '{before}');")
+    lake.load(loads)
+    db.execute(f"insert into t values (2, '{stored}')")
+
+    lake.load(loads)
+
+    assert lake.values("raw.t") == [1, 2]
+
+
+def test_every_microsecond_of_a_day_belongs_to_one_window(db: Sqlite, lake: Lake) -> None:
+    """SQLite's own functions know milliseconds."""
+    moments = [
+        "2024-01-01 23:59:59.999",
+        "2024-01-01 23:59:59.999499",
+        "2024-01-01 23:59:59.999999",
+        "2024-01-02 00:00:00.000001",
+        "2024-01-02 00:00:00.0005",
+    ]
+    values = ", ".join(f"({number}, '{moment}')" for number, moment in enumerate(moments))
+    db.execute(f"create table t (id integer primary key, at timestamp); insert into t values {values};")
+    loads = db.pipeline("t", partitions={"type": "daily", "start": "2024-01-01", "column": "at"})
+
+    landed = [lake.load(loads, window=day(number)).rows_added for number in (1, 2)]
+
+    assert landed == [3, 2]
+    assert lake.values("raw.t") == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("type_", "values"),
+    [
+        ("date", ["2024-01-01", "2024-01-02", "2024-01-03"]),
+        ("text", ["2024-01-01", "2024-01-02T08:00:00Z", "2024-01-03 00:00:00"]),
+        ("integer", [1704067200, 1704153600, 1704240000]),
+    ],
+)
+def test_windows_of_dates_texts_and_integers(type_: str, values: list[Any], db: Sqlite, lake: Lake) -> None:
+    rows = ", ".join(f"({number}, {value!r})" for number, value in enumerate([*values, None], start=1))
+    db.execute(
+        f"create table t (id integer primary key, at {type_}); insert into t values {rows.replace('None', 'null')};"
+    )
+    loads = db.pipeline("t", partitions={"type": "daily", "start": "2024-01-01", "column": "at"})
+
+    for number in (2, 2):
+        lake.load(loads, window=day(number))
+
+    assert lake.values("raw.t") == [2]
+
+
+def test_static_partitions_take_their_own_rows(db: Sqlite, lake: Lake) -> None:
+    db.execute(
+        "create table t (id integer primary key, at text); insert into t values (1,'eu'),(2,'us'),(3,null),(4,'eu');"
+    )
+    loads = db.pipeline("t", partitions={"type": "static", "keys": ["eu", "us"], "column": "at"})
+
+    for _ in range(2):
+        lake.load(loads, window=Window("at", values=("eu",)))
+
+    assert lake.values("raw.t") == [1, 4]
+
+
+def test_a_condition_narrows_every_kind_of_run(shop: Shop, lake: Lake) -> None:
+    shop.sell(*((n, "ab"[n % 2], "1", f"2024-01-0{1 + n // 4} 10:00:00") for n in range(8)))
+    table = {"tables": [{"name": "orders", "where": "customer = 'a' or id = 7"}]}
+    daily = {"type": "daily", "start": "2024-01-01", "column": "updated_at"}
+    first = Window("updated_at", datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC))
+
+    lake.load(shop.pipeline("raw.full", config=table))
+    lake.load(shop.pipeline("raw.windowed", config=table, partitions=daily), window=first)
+    by_cursor = shop.pipeline("raw.by_cursor", config=table, incremental={"cursor_path": "updated_at"})
+    lake.load(by_cursor)
+    shop.sell((8, "a", "1", "2024-01-03 10:00:00"), (9, "b", "1", "2024-01-03 10:00:00"))
+    lake.load(by_cursor)
+
+    assert lake.values("raw.full") == [0, 2, 4, 6, 7]
+    assert lake.values("raw.windowed") == [0, 2]
+    assert lake.values("raw.by_cursor") == [0, 2, 4, 6, 7, 8]
+
+
+@pytest.mark.parametrize("incremental", [None, {"cursor_path": "updated_at"}])
+def test_only_the_columns_that_were_asked_for_arrive(incremental: Any, shop: Shop, lake: Lake) -> None:
+    shop.sell((1, "ann", "1.50", "2024-01-01 00:00:00"))
+    table = {"tables": [{"name": "orders", "included_columns": ["id", "updated_at"]}]}
+    loads = shop.pipeline(config=table, incremental=incremental)
+
+    for _ in range(2):
+        lake.load(loads)
+
+    assert lake.table("raw.orders").schema().column_names == ["id", "updated_at"]
+
+
+def test_batches_of_any_size_are_the_whole_table(shop: Shop, lake: Lake) -> None:
+    shop.sell(*((n, "ann", "1.50", None) for n in range(100)))
+
+    lake.load(shop.pipeline(config={"chunk_size": 7}))
+
+    assert lake.rows("raw.orders") == shop.orders()
+
+
+def test_an_empty_table_makes_an_empty_table(shop: Shop, lake: Lake) -> None:
+    landed = lake.load(shop.pipeline())
+
+    assert (landed.rows_added, landed.rows_total) == (0, 0)
+    assert not lake.catalog.table_exists("raw.orders") or lake.rows("raw.orders") == []
+
+
+def test_a_view_may_be_loaded(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id integer primary key, n int); insert into t values (1, 2), (2, 3);")
+    db.execute("create view v as select id, n * 10 as tenfold from t where n > 2;")
+
+    lake.load(db.pipeline("v"))
+
+    assert lake.rows("raw.t") == [{"id": 2, "tenfold": 30}]
+
+
+# Keys
+
+
+def test_the_primary_key_of_the_database_is_the_key(db: Sqlite, lake: Lake) -> None:
+    db.execute(
+        """
+        create table t (region text, number int, note text, primary key (region, number));
+        insert into t values ('eu', 1, 'a'), ('eu', 2, 'a'), ('us', 1, 'a');
+        """
+    )
+    loads = db.pipeline("t", **MERGE)
+    lake.load(loads)
+    db.execute("update t set note = 'b' where region = 'us'; insert into t values ('us', 2, 'b');")
+
+    landed = lake.load(loads)
+
+    assert (landed.rows_added, landed.rows_updated, landed.rows_total) == (1, 1, 4)
+    assert lake.table("raw.t").schema().identifier_field_names() == {"region", "number"}
+    assert [tuple(row.values()) for row in lake.rows("raw.t")] == [
+        ("eu", 1, "a"),
+        ("eu", 2, "a"),
+        ("us", 1, "b"),
+        ("us", 2, "b"),
+    ]
+
+
+def test_a_primary_key_in_mixed_case_is_found(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (\"orderId\" int primary key, note text); insert into t values (1, 'a'), (2, 'a');")
+    loads = db.pipeline("t", **MERGE)
+    lake.load(loads)
+    db.execute("update t set note = 'b' where \"orderId\" = 2")
+
+    lake.load(loads)
+
+    assert lake.rows("raw.t") == [{"order_id": 1, "note": "a"}, {"order_id": 2, "note": "b"}]
+
+
+def test_a_primary_key_that_is_written_down_wins(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id int primary key, \"Code\" text); insert into t values (1, 'a'), (2, 'a');")
+
+    lake.load(db.pipeline("t", resource={"primary_key": "Code"}, **MERGE))
+
+    assert lake.rows("raw.t") == [{"id": 2, "code": "a"}]
+
+
+def test_without_a_primary_key_the_column_id_is_the_key(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id int, note text); insert into t values (1, 'a'), (1, 'b');")
+
+    lake.load(db.pipeline("t", **MERGE))
+
+    assert lake.rows("raw.t") == [{"id": 1, "note": "b"}]
+
+
+def test_without_any_key_a_merge_is_an_error_before_anything_is_written(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (number int, note text); insert into t values (1, 'a');")
+
+    with pytest.raises(KeyViolation, match=r"rows have no column 'id'.*with a column of: number, note"):
+        lake.load(db.pipeline("t", **MERGE))
+
+    assert not lake.catalog.table_exists("raw.t")
+
+
+# Names
+
+
+def test_reserved_words_and_mixed_case_are_names_like_others(db: Sqlite, lake: Lake) -> None:
+    db.execute(
+        """
+        create table "Order" ("select" int, "fromDate" date, "group" text, "Größe" int, "with space" int);
+        insert into "Order" values (1, '2024-01-01', 'a', 2, 3);
+        """
+    )
+
+    lake.load(db.pipeline("Order"))
+
+    assert list(lake.rows("raw.t")[0].values()) == [1, date(2024, 1, 1), "a", 2, 3]
+    assert lake.table("raw.t").schema().column_names[:3] == ["select", "from_date", "group"]
+
+
+def test_a_cursor_may_have_a_name_in_mixed_case(db: Sqlite, lake: Lake) -> None:
+    loads = db.pipeline("t", incremental={"cursor_path": "updatedAt"})
+    db.execute("create table t (id int, \"updatedAt\" timestamp); insert into t values (1, '2024-01-01 00:00:00');")
+    lake.load(loads)
+    db.execute("insert into t values (2, '2024-01-02 00:00:00')")
+
+    landed = lake.load(loads)
+
+    assert landed.rows_added == 1
+    assert lake.values("raw.t") == [1, 2]
+
+
+def test_partitions_may_have_a_column_in_mixed_case(db: Sqlite, lake: Lake) -> None:
+    """It is written as the source writes it."""
+    db.execute(
+        'create table t (id int, "createdAt" timestamp);'
+        "insert into t values (1, '2024-01-01 00:00:00'), (2, '2024-01-02 00:00:00');"
+    )
+    loads = db.pipeline("t", partitions={"type": "daily", "start": "2024-01-01", "column": "createdAt"})
+    window = Window("createdAt", datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 3, tzinfo=UTC))
+
+    for _ in range(2):
+        lake.load(loads, window=window)
+
+    assert lake.rows("raw.t") == [{"id": 2, "created_at": datetime(2024, 1, 2)}]
+
+
+def test_a_relative_path_begins_at_the_folder_of_floe_yaml(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id int); insert into t values (1);")
+
+    lake.load(pipeline("sqlite:///some.db", "t", db.path.parent))
+
+    assert lake.values("raw.t") == [1]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:///shop.db", "sqlite:////data/shop.db"),
+        ("sqlite:///sub/shop.db?mode=ro", "sqlite:////data/sub/shop.db?mode=ro"),
+        ("sqlite+pysqlite:///shop.db", "sqlite+pysqlite:////data/shop.db"),
+        ("sqlite:////abs/shop.db", "sqlite:////abs/shop.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("postgresql://host/db", "postgresql://host/db"),
+    ],
+)
+def test_only_relative_sqlite_paths_are_moved(url: str, expected: str) -> None:
+    connector = SqlDatabaseConnector(connection_string=url, tables=("t",))  # type: ignore[arg-type]
+
+    assert connector.relative_to(Path("/data")).connection_string == expected
+
+
+# Cursors
+
+
+def test_values_between_initial_and_end_value_are_loaded(shop: Shop, lake: Lake) -> None:
+    shop.sell(*((n, "ann", "1", f"2024-01-0{n} 00:00:00") for n in range(1, 6)))
+    incremental = {"cursor_path": "updated_at", "initial_value": "2024-01-02", "end_value": "2024-01-04"}
+
+    lake.load(shop.pipeline(incremental=incremental))
+
+    assert lake.values("raw.orders") == [2, 3]
+
+
+def test_lag_looks_back_for_late_rows(shop: Shop, lake: Lake) -> None:
+    loads = shop.pipeline(
+        incremental={"cursor_path": "updated_at", "lag": 3600.0}, destination={"write_disposition": "merge"}
+    )
+    shop.sell((1, "ann", "1", "2024-01-01 12:00:00"))
+    lake.load(loads)
+    shop.sell((2, "late", "1", "2024-01-01 11:30:00"), (3, "too late", "1", "2024-01-01 10:30:00"))
+
+    lake.load(loads)
+
+    assert lake.values("raw.orders") == [1, 2]
+
+
+@pytest.mark.parametrize(("missing", "expected"), [("include", [1, 2, 3]), ("exclude", [1, 3])])
+def test_rows_without_a_cursor_value_are_treated_as_was_said(
+    missing: str, expected: list[int], shop: Shop, lake: Lake
+) -> None:
+    incremental = {"cursor_path": "updated_at", "on_cursor_value_missing": missing}
+    loads = shop.pipeline(incremental=incremental, destination={"write_disposition": "merge"})
+    shop.sell((1, "ann", "1", "2024-01-01 12:00:00"), (2, "no time", "1", None))
+    lake.load(loads)
+    shop.sell((3, "eve", "1", "2024-01-02 12:00:00"))
+
+    lake.load(loads)
+
+    assert lake.values("raw.orders") == expected
+
+
+def test_rows_without_a_cursor_value_are_an_error_that_is_not_tried_again(shop: Shop, lake: Lake) -> None:
+    shop.sell((1, "ann", "1", "2024-01-01 12:00:00"), (2, "no time", "1", None))
+
+    with pytest.raises(PermanentError, match="updated_at"):
+        lake.load(shop.pipeline(incremental={"cursor_path": "updated_at"}))
+
+
+# What is not there
+
+
+def test_a_missing_table_is_named(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id int)")
+
+    with pytest.raises(SourceRejected, match="there is no table 'nothing'"):
+        lake.load(db.pipeline("nothing"))
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [("missing = 1", "no such column: missing"), ("id = ", "syntax error"), ("f(id)", "no such function")],
+)
+def test_a_condition_that_the_database_does_not_take_is_its_no(
+    condition: str, said: str, db: Sqlite, lake: Lake
+) -> None:
+    db.execute("create table t (id int)")
+
+    with pytest.raises(SourceRejected, match=said):
+        lake.load(db.pipeline("t", resource={"where": condition}))
+
+
+def test_a_missing_cursor_column_is_named_with_those_that_there_are(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id int, at timestamp); insert into t values (1, '2024-01-01');")
+
+    with pytest.raises(PermanentError, match="nothing"):
+        lake.load(db.pipeline("t", incremental={"cursor_path": "nothing"}))
+
+
+def test_a_missing_partition_column_is_named_with_those_that_there_are(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id int, created timestamp)")
+    loads = db.pipeline("t", partitions={"type": "daily", "start": "2024-01-01", "column": "at"})
+
+    with pytest.raises(SourceRejected, match=r"has no column 'at' to partition by.*one of: id, created"):
+        lake.load(loads, window=day(1))
+
+
+def test_a_missing_file_is_not_made(tmp_path: Path, lake: Lake) -> None:
+    with pytest.raises(SourceRejected):
+        lake.load(pipeline(f"sqlite:///{tmp_path}/no/such/folder/some.db", "t"))
+
+
+def test_a_check_of_the_connection_names_what_is_missing(db: Sqlite) -> None:
+    db.execute("create table t (id int); create view v as select 1 as one;")
+
+    assert "sqlite answers, with all 2 tables" in connector(db, "t", "v").check_connection()
+    with pytest.raises(SourceRejected, match=r"no table nothing\. It has: t, v\."):
+        connector(db, "t", "nothing").check_connection()
+
+
+def connector(db: Sqlite, *tables: str) -> SqlDatabaseConnector:
+    return SqlDatabaseConnector.model_validate({"connection_string": db.url, "tables": list(tables)})
+
+
+# PostgreSQL
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Postgres]:
+    with running_postgres() as found:
+        yield found
+
+
+@pytest.fixture
+def postgres(server: Postgres) -> Postgres:
+    """With an empty schema `s`."""
+    server.execute("drop schema if exists s cascade", "create schema s")
+    return server
+
+
+@pytest.fixture(params=["pyarrow", "connectorx"])
+def backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+EVERY_TYPE = """
+    create table s.t (
+        id int primary key, small smallint, large bigint, single real, ratio double precision, price numeric(12, 2),
+        exact numeric(28, 9), name text, code varchar(5), letters char(3), yes boolean, day date, clock time,
+        wall timestamp, at timestamptz, key uuid, doc json, docb jsonb, raw bytea)
+"""
+A_ROW = """
+    insert into s.t values (
+        1, -3, 9223372036854775807, 1.5, 0.1, -1234567890.12, 1234567890.123456789, 'zoë 🧊', 'abc', 'ab', true,
+        '2024-02-29', '12:34:56.789', '2024-02-29 12:00:00.123456', '2024-02-29 12:00:00.123456+05:30',
+        '12345678-1234-5678-1234-567812345678', '{"a": 1}', '{"b": [1, null]}', '\\x00ff')
+"""
+
+
+def test_postgres_types_arrive_as_declared(backend: str, postgres: Postgres, lake: Lake) -> None:
+    postgres.execute(EVERY_TYPE, A_ROW, "insert into s.t (id) values (2)")
+
+    lake.load(pipeline(postgres.url, "t", config={"schema": "s", "backend": backend}))
+
+    full: Row = {
+        "id": 1,
+        "small": -3,
+        "large": 2**63 - 1,
+        "single": 1.5,
+        "ratio": 0.1,
+        "price": Decimal("-1234567890.12"),
+        "exact": Decimal("1234567890.123456789"),
+        "name": "zoë 🧊",
+        "code": "abc",
+        "letters": "ab ",
+        "yes": True,
+        "day": date(2024, 2, 29),
+        "clock": time(12, 34, 56, 789000),
+        "wall": datetime(2024, 2, 29, 12, 0, 0, 123456),
+        "at": datetime(2024, 2, 29, 6, 30, 0, 123456, tzinfo=UTC),
+        "key": "12345678-1234-5678-1234-567812345678",
+        "doc": '{"a":1}',
+        "docb": '{"b":[1,null]}',
+        "raw": b"\x00\xff",
+    }
+    assert lake.rows("raw.t") == [full, {**dict.fromkeys(full), "id": 2}]
+    types = {field.name: str(field.field_type) for field in lake.table("raw.t").schema().fields}
+    assert (types["price"], types["exact"], types["at"]) == ("decimal(12, 2)", "decimal(28, 9)", "timestamptz")
+
+
+def test_a_table_of_one_backend_goes_on_with_the_other(postgres: Postgres, lake: Lake) -> None:
+    postgres.execute(EVERY_TYPE, A_ROW)
+    lake.load(pipeline(postgres.url, "t", config={"schema": "s", "backend": "pyarrow"}, **MERGE))
+
+    landed = lake.load(pipeline(postgres.url, "t", config={"schema": "s", "backend": "connectorx"}, **MERGE))
+
+    assert (landed.rows_unchanged, list(landed.columns_added)) == (1, [])
+
+
+def test_a_postgres_cursor_brings_only_new_rows(backend: str, postgres: Postgres, lake: Lake) -> None:
+    postgres.execute("create table s.t (id int primary key, at timestamptz)")
+    loads = pipeline(postgres.url, "t", config={"schema": "s", "backend": backend}, incremental={"cursor_path": "at"})
+    postgres.execute("insert into s.t values (1, '2024-01-01 00:00+00'), (2, '2024-01-01 12:00:00.000001+02')")
+    lake.load(loads)
+    postgres.execute("insert into s.t values (3, '2024-01-01 12:00:00.000001+02'), (4, '2024-01-02 00:00+00')")
+
+    landed = lake.load(loads)
+
+    assert landed.rows_added == 2
+    assert lake.values("raw.t") == [1, 2, 3, 4]
+    assert lake.cursor("raw.t") == {"at": datetime(2024, 1, 2, tzinfo=UTC)}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns"])
+def test_postgres_windows_are_those_of_the_time_zone(backend: str, zone: str, postgres: Postgres, lake: Lake) -> None:
+    postgres.execute(
+        "create table s.t (id int primary key, at timestamptz)",
+        "insert into s.t select n, timestamptz '2024-01-01 00:00+00' + n * interval '30 minutes' "
+        "from generate_series(0, 143) n",
+    )
+    partitions = {"type": "daily", "start": "2024-01-01", "column": "at", "timezone": zone}
+    loads = pipeline(postgres.url, "t", config={"schema": "s", "backend": backend}, partitions=partitions)
+
+    for _ in range(2):
+        lake.load(loads, window=day(2, ZoneInfo(zone)))
+
+    start = datetime(2024, 1, 2, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    expected = [n for n in range(144) if start <= moment(n) < start + timedelta(days=1)]
+    assert lake.values("raw.t") == expected
+
+
+def test_wide_numbers_are_read_or_refused_but_never_changed(backend: str, postgres: Postgres, lake: Lake) -> None:
+    """ConnectorX holds at most 28 digits."""
+    postgres.execute("create table s.t (id int primary key, wide numeric(38, 10))")
+    postgres.execute("insert into s.t values (1, 1234567890123456789012345678.0123456789)")
+    loads = pipeline(postgres.url, "t", config={"schema": "s", "backend": backend})
+
+    if backend == "connectorx":
+        with pytest.raises(SourceRejected, match=r"Write `backend: pyarrow`"):
+            lake.load(loads)
+        return
+    lake.load(loads)
+
+    assert lake.values("raw.t", "wide") == [Decimal("1234567890123456789012345678.0123456789")]
+
+
+def test_postgres_keys_and_conditions(backend: str, postgres: Postgres, lake: Lake) -> None:
+    postgres.execute(
+        'create table s."Order" ("orderId" bigint, "line" int, note text, primary key ("orderId", "line"))',
+        "insert into s.\"Order\" values (1, 1, 'a'), (1, 2, 'a'), (2, 1, 'x')",
+    )
+    config = {"schema": "s", "backend": backend}
+    loads = pipeline(postgres.url, "Order", config=config, resource={"where": "note <> 'x'"}, **MERGE)
+    lake.load(loads)
+    postgres.execute('update s."Order" set note = \'b\' where "line" = 2')
+
+    landed = lake.load(loads)
+
+    assert (landed.rows_updated, landed.rows_total) == (1, 2)
+    assert [tuple(row.values()) for row in lake.rows("raw.t")] == [(1, 1, "a"), (1, 2, "b")]
+
+
+def test_a_wrong_password_is_the_sources_no_and_is_not_shown(backend: str, postgres: Postgres, lake: Lake) -> None:
+    loads = pipeline(postgres.url_of_guest("wrong-password"), "t", config={"backend": backend})
+
+    with pytest.raises(SourceRejected) as raised:
+        lake.load(loads)
+
+    assert "password authentication failed" in str(raised.value)
+    assert "wrong-password" not in str(raised.value)
+
+
+def test_a_missing_privilege_is_the_sources_no(backend: str, postgres: Postgres, lake: Lake) -> None:
+    postgres.execute("create table s.t (id int)", "grant usage on schema s to guest")
+    loads = pipeline(postgres.url_of_guest("right-password"), "t", config={"schema": "s", "backend": backend})
+
+    with pytest.raises(PermanentError, match="permission denied"):
+        lake.load(loads)
+
+
+def moment(half_hours: int) -> datetime:
+    return datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=30 * half_hours)
