@@ -15,6 +15,7 @@
         ├── SchemaConflict          a column cannot become what the source now sends
         ├── UnsupportedType         a column whose type Iceberg has no place for
         ├── ContractBroken          schema_contract forbids what the source now sends
+        ├── OtherTable              a resource sends rows to a table that is not its own
         ├── KeyViolation            a merge key is absent or null
         └── OutsideWindow           rows that do not belong to the partition being loaded
 
@@ -163,6 +164,17 @@ class ContractBroken(PermanentError):
         super().__init__(
             f"{table} is frozen and the source now sends {column!r} as {met}. "
             f"Set schema_contract: evolve to accept it, or leave the column out in the source."
+        )
+
+
+class OtherTable(PermanentError):
+    """A resource sends rows to a table that is not its own."""
+
+    def __init__(self, table: str, resource: str, other: str) -> None:
+        self.table, self.resource, self.other = table, resource, other
+        super().__init__(
+            f"{table}: resource {resource!r} also sends rows to {other}. One resource lands in one table: make "
+            f"that a resource of its own."
         )
 
 

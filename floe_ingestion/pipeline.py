@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from floe_ingestion.behind import behind
 from floe_ingestion.classify import cause_of, classify, is_panic
-from floe_ingestion.errors import PermanentError
+from floe_ingestion.errors import OtherTable, PermanentError
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.secrets import expand
 from floe_ingestion.spec import SourceSpec, TableSpec
@@ -211,6 +211,8 @@ def _extract(
 
     from floe_ingestion.sink import SinkStep
 
+    if callable(resource.table_name):
+        raise OtherTable(str(spec), spec.resource, "a table that it names row by row")
     step = SinkStep(sink)
     resource.add_step(step)
     resource.max_table_nesting = 0
@@ -262,10 +264,7 @@ def _write_normalized(spec: TableSpec, pipeline: Any, sink: ParquetSink) -> None
             if table.startswith("_dlt"):
                 continue
             if table != spec.name:
-                raise PermanentError(
-                    f"{spec}: resource {spec.resource!r} also sends rows to a table {table!r}. One resource lands "
-                    f"in one table: make that a resource of its own."
-                )
+                raise OtherTable(str(spec), spec.resource, table)
             with pq.ParquetFile(job.file_path) as parquet:
                 for batch in parquet.iter_batches():
                     sink.write(batch)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from dlt.extract.items_transform import ItemTransform
 
+from floe_ingestion.errors import OtherTable
 from floe_ingestion.iceberg.writer import ParquetSink
 
 
@@ -23,6 +24,9 @@ class SinkStep(ItemTransform[Any, Any]):
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
         """Take what is columnar; hand on the rest."""
+        spec = self._sink.plan.spec
+        if (elsewhere := _table_of(meta)) not in (None, spec.name):
+            raise OtherTable(str(spec), spec.resource, str(elsewhere))
         items = item if isinstance(item, list) else [item]
         rest = [piece for piece in items if not self._take(piece)]
         self.rows_passed = self.rows_passed or bool(rest)
@@ -35,6 +39,12 @@ class SinkStep(ItemTransform[Any, Any]):
         if table is not None:
             self._sink.write(table)
         return table is not None
+
+
+def _table_of(meta: Any) -> Any:
+    """The table that rows are marked for: by `dlt.mark.with_table_name`, or `with_hints`."""
+    hints = getattr(meta, "hints", None)
+    return getattr(meta, "table_name", None) or (hints.get("table_name") if isinstance(hints, dict) else None)
 
 
 def as_arrow(piece: Any) -> pa.Table | pa.RecordBatch | None:

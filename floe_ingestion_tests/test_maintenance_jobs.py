@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -323,3 +325,27 @@ def test_a_table_that_fails_is_told_of_and_exits_with_a_failure(project: Project
 )
 def test_a_wrong_use_is_told(project: Project, arguments: tuple[str, ...], told: str) -> None:
     assert told in " ".join(call("maintain", *arguments, exits=2).output.split())
+
+
+# The page
+
+
+def test_the_floe_yaml_and_the_commands_of_the_page_work(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "maintenance.md").read_text("utf-8")
+    (written,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    commands = [line for block in re.findall(r"^```bash\n(.*?)^```$", page, re.M | re.S) for line in block.splitlines()]
+    monkeypatch.setenv("SHOP_DATABASE", "sqlite:///source.db")
+    project.sql("drop table orders", "create table orders (id integer primary key, updated_at timestamp)")
+    project.sql("insert into orders values (1, '2026-01-01 00:00:00'), (2, '2026-01-03 00:00:00')")
+    project.catalog.drop_table("bronze.orders")
+    project.write(written)
+    project.run()
+
+    for line in commands:
+        program, *arguments = shlex.split(line)
+        assert program == "floe-ingestion"
+        call(*arguments)
+
+    assert len(commands) == 6
+    operations = [each.operation for each in project.snapshots("bronze.orders")]
+    assert operations == ["append", "cursor set updated_at=2026-01-02 00:00:00", "cursor reset"]
