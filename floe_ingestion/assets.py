@@ -205,18 +205,31 @@ def _land(
     context: dg.AssetExecutionContext, ingestion: StagingPlugin, pipeline: IngestionPipeline, tables: list[TableSpec]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Stage table by table; the IO manager commits each before the next is staged."""
-    partition = partition_of(context)
+    partition, continues = partition_of(context), _failed_runs_before(context)
     request = LoadRequest(
         resources=tuple(table.resource for table in tables),
         window=window_of(context, tables[0].partitions),
         provenance={
-            table.resource: Provenance(context.run.run_id, table_key(table).to_user_string(), partition)
+            table.resource: Provenance(context.run.run_id, table_key(table).to_user_string(), partition, continues)
             for table in tables
         },
         log=context.log.info,
     )
     for staged in ingestion.stage(pipeline, request):
         yield dg.MaterializeResult(asset_key=table_key(staged.table), value=staged)
+
+
+def _failed_runs_before(context: dg.AssetExecutionContext) -> tuple[str, ...]:
+    """The runs that this one goes on from, back to the last that succeeded."""
+    found: list[str] = []
+    parent = context.run.parent_run_id
+    while parent is not None:
+        run = context.instance.get_run_by_id(parent)
+        if run is None or run.is_success:
+            break
+        found.append(parent)
+        parent = run.parent_run_id
+    return tuple(found)
 
 
 def _report(

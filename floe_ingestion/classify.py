@@ -42,6 +42,10 @@ _REFUSED_WORDS = (
     "unknown database",
     "unable to open database file",
 )
+_NEVER_SENT = frozenset(
+    {"InvalidHeader", "InvalidProxyURL", "InvalidSchema", "InvalidURL", "LocationParseError", "MissingSchema"}
+)
+"""Errors of requests and urllib3 about what was to be sent."""
 
 _CATALOG_HINTS = {
     "OAuthError": "Check `credential` (client id:secret), `scope` and `oauth2_server_uri`.",
@@ -149,7 +153,8 @@ def _of_library(error: BaseException, place: str) -> IngestionError | None:
 def _of_http(error: BaseException, place: str) -> IngestionError:
     response = getattr(error, "response", None)
     if response is None:
-        return SourceUnavailable(_sentence(place, error))
+        never_sent = type(error).__name__ in _NEVER_SENT or "CERTIFICATE_VERIFY_FAILED" in str(error)
+        return (SourceRejected if never_sent else SourceUnavailable)(_sentence(place, error))
     status = int(response.status_code)
     if status in TRY_LATER_STATUS:
         after = str(response.headers.get("Retry-After", ""))

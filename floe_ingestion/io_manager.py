@@ -10,7 +10,7 @@ from pydantic import Field
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.resources import IcebergLakeResource
 from floe_ingestion.retries import dagster_failures
-from floe_ingestion.staging import Landed, Provenance, StagedTable, Window
+from floe_ingestion.staging import Landed, StagedTable, Window
 from floe_ingestion.translator import PARTITION_COLUMN
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class IcebergIOManager(dg.ConfigurableIOManager):
         with dagster_failures(str(obj.table)):
             preview = first_rows(obj)  # the commit moves the files
             catalog = self.lake.connect()
-            landed = commit(catalog, obj, provenance_of(context), self.lake.staging_folder)
+            landed = commit(catalog, obj, obj.provenance, self.lake.staging_folder)
             context.log.info(sentence(landed, obj))
             for warning in obj.warnings:
                 context.log.warning(warning)
@@ -63,15 +63,6 @@ class IcebergIOManager(dg.ConfigurableIOManager):
                     f"There is no table {'.'.join(context.asset_key.path)} yet. Materialize its asset first."
                 )
             return read.as_type(table, context.dagster_type.typing_type, _filter(context, table))
-
-
-def provenance_of(context: dg.OutputContext) -> Provenance:
-    """Run, asset and partition of this output."""
-    partition = ""
-    if context.has_asset_partitions:
-        keys = context.asset_partition_key_range
-        partition = keys.start if keys.start == keys.end else f"{keys.start}...{keys.end}"
-    return Provenance(context.run_id, context.asset_key.to_user_string(), partition)
 
 
 def sentence(landed: Landed, staged: StagedTable) -> str:

@@ -118,7 +118,7 @@ def _landed(table: TableSpec, provenance: Provenance, catalog: Catalog) -> Stage
     existing = load_table(catalog, table.identifier) if provenance.run_id else None
     if find_snapshot(existing, provenance) is None:
         return None
-    return StagedTable(table, landed_before=True)
+    return StagedTable(table, provenance=provenance, landed_before=True)
 
 
 def _stage_table(
@@ -163,6 +163,7 @@ def _stage_table(
         raise
     return StagedTable(
         load_id=load_id,
+        provenance=request.provenance.get(spec.resource, Provenance()),
         table=spec,
         rejected=rejected,
         files=files,

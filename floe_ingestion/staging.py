@@ -57,6 +57,8 @@ class Provenance:
     asset_key: str = ""
     partition: str = ""
     """Partition key, or `first...last` for a range; empty outside partitioned runs."""
+    continues: tuple[str, ...] = ()
+    """Ids of the failed runs that this one goes on from: what they landed is not landed again."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class StagedTable:
     cursor_before: str | None = None
     cursor: str | None = None
     """dlt's state of the resource, encoded (`iceberg/cursor.py`), before and after this load."""
+    provenance: Provenance = Provenance()
     landed_before: bool = False
     """This run had landed it already; nothing was extracted and nothing is to be written."""
     rejected: StagedTable | None = None

@@ -404,9 +404,6 @@ def sales_job() -> dg.JobDefinition:
     return build_definitions(os.environ["FLOE_SPEC"]).resolve_job_def("ingest_sales")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a load is looked up by the id of its own run only, not of the one it goes on from"
-)
 def test_a_run_that_goes_on_from_one_that_failed_does_not_land_its_tables_twice(
     flaky: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,131 +1,347 @@
-"""What real things raise, sorted into what is tried again and what is not, with secrets hidden."""
+"""Real errors of real things: whether trying again can help, in words, and without secrets."""
 
 from __future__ import annotations
 
+import errno
 import socket
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import requests
 import sqlalchemy as sa
+from dlt.sources.helpers import requests as dlt_requests
 
-from floe_ingestion.classify import cause_of, classify
-from floe_ingestion.errors import PermanentError, SourceRejected, SourceUnavailable, TransientError
-from floe_ingestion.secrets import expand
-from floe_ingestion_tests.http_server import Answer, serving
+from floe_ingestion import secrets
+from floe_ingestion.classify import cause_of, classify, lake_errors
+from floe_ingestion.errors import (
+    CatalogUnavailable,
+    ConfigurationError,
+    IngestionError,
+    PermanentError,
+    SourceRejected,
+    SourceUnavailable,
+    StaleCursor,
+    TransientError,
+)
+from floe_ingestion_tests.http_server import Answer, HttpServer, serving
 
 
-def raised_by(call: Callable[[], Any]) -> BaseException:
-    """What `call` raises."""
-    try:
-        call()
-    except Exception as error:
-        return error
-    raise AssertionError("nothing was raised")
+def raised_by(action: Callable[[], Any]) -> BaseException:
+    """What `action` fails with."""
+    with pytest.raises(BaseException) as raised:  # noqa: PT011  (any error is what is asked for)
+        action()
+    return raised.value
 
 
 def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port at which nobody listens."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
-def query(url: str, sql: str = "select 1") -> None:
-    with sa.create_engine(url).connect() as connection:
-        connection.execute(sa.text(sql))
+@pytest.fixture
+def api() -> Iterator[HttpServer]:
+    with serving() as server:
+        yield server
+
+
+# HTTP
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
+        (400, SourceRejected),
         (401, SourceRejected),
         (403, SourceRejected),
         (404, SourceRejected),
+        (410, SourceRejected),
+        (422, SourceRejected),
+        (408, SourceUnavailable),
         (429, SourceUnavailable),
         (500, SourceUnavailable),
+        (502, SourceUnavailable),
         (503, SourceUnavailable),
+        (504, SourceUnavailable),
     ],
 )
-def test_an_answer_of_a_server_says_whether_to_come_back(status, kind):
-    with serving() as server:
-        server.route("/", Answer(status=status, headers={"Retry-After": "7"}))
-        error = raised_by(lambda: requests.get(server.url, timeout=5).raise_for_status())
+def test_a_status_says_whether_to_try_again(status: int, kind: type[IngestionError], api: HttpServer) -> None:
+    api.route("/orders", Answer({}, status))
 
-    found = classify(error, "tickets")
+    found = classify(raised_by(requests.get(f"{api.url}/orders", timeout=5).raise_for_status), "shop.orders")
+
     assert type(found) is kind
-    assert str(found).startswith("tickets: HTTPError")
-
-
-def test_a_server_that_says_when_to_come_back_is_heard():
-    with serving() as server:
-        server.route("/", Answer(status=429, headers={"Retry-After": "7"}))
-        error = raised_by(lambda: requests.get(server.url, timeout=5).raise_for_status())
-
-    assert classify(error, "tickets").retry_after == 7
-
-
-def test_a_port_that_nobody_listens_on_is_tried_again():
-    error = raised_by(lambda: requests.get(f"http://127.0.0.1:{closed_port()}/", timeout=5))
-
-    assert type(classify(error, "tickets")) is SourceUnavailable
-
-
-def test_a_database_that_does_not_answer_is_tried_again():
-    error = raised_by(lambda: query(f"postgresql+psycopg://user:secret@127.0.0.1:{closed_port()}/shop"))
-
-    assert type(classify(error, "shop")) is SourceUnavailable
+    assert str(found).startswith("shop.orders: HTTPError: ")
+    assert str(status) in str(found)
 
 
 @pytest.mark.parametrize(
-    ("url", "sql"),
+    ("header", "seconds"),
+    [("7", 7.0), ("0", 0.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("soon", None)],
+)
+def test_a_source_that_says_when_to_come_back_is_heard(
+    header: str | None, seconds: float | None, api: HttpServer
+) -> None:
+    api.route("/orders", Answer({}, 429, {"Retry-After": header} if header is not None else {}))
+
+    found = classify(raised_by(requests.get(f"{api.url}/orders", timeout=5).raise_for_status), "shop")
+
+    assert isinstance(found, SourceUnavailable)
+    assert found.retry_after == seconds
+
+
+def test_a_closed_port_may_open_later() -> None:
+    found = classify(raised_by(lambda: requests.get(f"http://127.0.0.1:{closed_port()}", timeout=5)), "shop")
+
+    assert type(found) is SourceUnavailable
+
+
+def test_a_server_that_is_silent_may_answer_later() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        found = classify(raised_by(lambda: requests.get(url, timeout=0.1)), "shop")
+
+    assert type(found) is SourceUnavailable
+
+
+def test_dlts_own_client_fails_in_the_same_words(api: HttpServer) -> None:
+    api.route("/orders", Answer({}, 404))
+
+    found = classify(raised_by(lambda: dlt_requests.get(f"{api.url}/orders")), "shop")
+
+    assert type(found) is SourceRejected
+
+
+@pytest.mark.parametrize("url", ["no url at all", "http://", "ftp://example.com"])
+def test_a_bad_url_is_no_matter_of_time(url: str) -> None:
+    found = classify(raised_by(lambda: requests.get(url, timeout=1)), "shop")
+
+    assert isinstance(found, PermanentError)
+
+
+def test_an_answer_that_is_no_json_is_no_crash(api: HttpServer) -> None:
+    api.route("/orders", Answer(b"<html>", 200))
+
+    found = classify(raised_by(requests.get(f"{api.url}/orders", timeout=5).json), "shop")
+
+    assert isinstance(found, IngestionError)
+
+
+# Databases
+
+
+def querying(url: str, sql: str = "select 1") -> Callable[[], Any]:
+    def query() -> None:
+        engine = sa.create_engine(url)
+        try:
+            with engine.connect() as connection:
+                connection.execute(sa.text(sql))
+        finally:
+            engine.dispose()
+
+    return query
+
+
+def test_a_database_that_is_not_there_may_come_back() -> None:
+    url = f"postgresql+psycopg://someone:something@127.0.0.1:{closed_port()}/shop"
+
+    found = classify(raised_by(querying(url)), "shop")
+
+    assert type(found) is SourceUnavailable
+    assert "something" not in str(found)
+
+
+def test_a_missing_sqlite_folder_is_no_matter_of_time(tmp_path: Path) -> None:
+    found = classify(raised_by(querying(f"sqlite:///{tmp_path}/no/such/shop.db")), "shop")
+
+    assert type(found) is SourceRejected
+
+
+@pytest.mark.parametrize("sql", ["select * from nothing", "select nothing", "selekt 1", "select f(1)"])
+def test_a_bad_query_is_no_matter_of_time(sql: str, tmp_path: Path) -> None:
+    found = classify(raised_by(querying(f"sqlite:///{tmp_path}/shop.db", sql)), "shop")
+
+    assert type(found) is SourceRejected
+
+
+def test_a_locked_database_is_a_matter_of_time(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    with sqlite3.connect(path) as writer:
+        writer.execute("create table t (id int)")
+        writer.commit()
+        writer.execute("begin exclusive")
+
+        found = classify(raised_by(querying(f"sqlite:///{path}?timeout=0.05", "insert into t values (1)")), "shop")
+
+    assert type(found) is SourceUnavailable
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db")
+
+    found = classify(raised_by(lambda: sa.Table("nothing", sa.MetaData(), autoload_with=engine)), "shop")
+
+    assert type(found) is SourceRejected
+    assert str(found) == "shop: there is no table 'nothing'. Check its name, and the `schema` it is in."
+
+
+@pytest.mark.parametrize("url", ["no url at all", "", "nosuchdatabase://host/db", "mysql+nosuchdriver://host/db"])
+def test_a_bad_connection_string_is_no_matter_of_time(url: str) -> None:
+    found = classify(raised_by(querying(url)), "shop")
+
+    assert type(found) is SourceRejected
+    assert "shop: " in str(found)
+
+
+def test_a_driver_that_is_not_installed_is_no_matter_of_time() -> None:
+    found = classify(raised_by(querying("oracle+oracledb://host/db")), "shop")
+
+    assert type(found) is PermanentError
+    assert "oracledb" in str(found)
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    "action",
     [
-        ("sqlite:///{folder}/missing/shop.db", "select 1"),
-        ("sqlite:///{folder}/shop.db", "select * from nothing"),
-        ("sqlite:///{folder}/shop.db", "select no_such_column from orders"),
-        ("sqlite:///{folder}/shop.db", "selct 1"),
-        ("this is no url", "select 1"),
-        ("nosuchdialect://host/database", "select 1"),
+        lambda path: (path / "missing.csv").read_text(),
+        lambda path: path.read_text(),
+        lambda path: pq.read_table(path / "missing.parquet"),
+        lambda path: (path / "some.txt" / "below").read_text(),
     ],
 )
-def test_what_a_database_refuses_is_not_tried_again(url, sql, tmp_path: Path):
-    sqlite3.connect(tmp_path / "shop.db").execute("create table orders (id integer)")
-    error = raised_by(lambda: query(url.format(folder=tmp_path), sql))
+def test_a_missing_file_is_the_sources_no(action: Callable[[Path], Any], tmp_path: Path) -> None:
+    (tmp_path / "some.txt").write_text("x")
 
-    assert isinstance(classify(error, "shop"), PermanentError)
+    found = classify(raised_by(lambda: action(tmp_path)), "files")
 
-
-def test_a_missing_file_is_not_tried_again(tmp_path):
-    error = raised_by(lambda: (tmp_path / "nothing.csv").open())
-
-    assert type(classify(error, "files")) is SourceRejected
+    assert type(found) is SourceRejected
 
 
-@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), ValueError("x"), ImportError("x")], ids=repr)
-def test_a_mistake_in_a_program_is_not_tried_again(error):
-    assert isinstance(classify(error, "planets"), PermanentError)
+def test_a_broken_file_is_no_matter_of_time(tmp_path: Path) -> None:
+    (tmp_path / "some.parquet").write_text("this is no Parquet")
+
+    found = classify(raised_by(lambda: pq.read_table(tmp_path / "some.parquet")), "files")
+
+    assert isinstance(found, PermanentError)
 
 
-def test_what_nobody_knows_is_tried_again():
-    class Odd(Exception):
-        """Of a library that nobody has heard of."""
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_no_matter_of_time() -> None:
+    def write() -> None:
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
 
-    assert isinstance(classify(Odd("strange"), "planets"), TransientError)
+    error = raised_by(write)
 
-
-def test_an_error_of_ours_stays_what_it_is():
-    ours = SourceRejected("no such table")
-    wrapped = RuntimeError("dlt failed")
-    wrapped.__cause__ = ours
-
-    assert classify(wrapped, "shop") is ours
+    assert isinstance(error, OSError)
+    assert error.errno == errno.ENOSPC
+    assert type(classify(error, "files")) is PermanentError
 
 
-def test_a_secret_is_hidden_in_the_sentence_and_cut_from_the_traceback():
-    expand("${TICKETS_TOKEN}", "floe.yaml", {"TICKETS_TOKEN": "s3cr3t-token"})
-    error = ValueError("https://api/?token=s3cr3t-token was refused")
+# What cannot be known
 
-    assert "s3cr3t-token" not in str(classify(error, "tickets"))
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda: {}["missing"],
+        lambda: int("x"),
+        lambda: [].nothing,  # type: ignore[attr-defined]
+        lambda: pa.array([1]).cast(pa.uuid()),
+        lambda: pa.table({"a": [1]}).select(["b"]),
+        lambda: pa.array([2**40]).cast(pa.int8()),
+        lambda: __import__("no_such_module"),
+    ],
+)
+def test_a_mistake_in_code_is_not_tried_again(action: Callable[[], Any]) -> None:
+    assert type(classify(raised_by(action), "numbers")) is PermanentError
+
+
+@pytest.mark.parametrize("error", [RuntimeError("who knows"), OSError("who knows"), Exception()])
+def test_what_nobody_knows_is_tried_again(error: Exception) -> None:
+    found = classify(error, "numbers")
+
+    assert type(found) is TransientError
+    assert str(found).startswith(f"numbers: {type(error).__name__}: ")
+
+
+def test_an_error_of_ours_is_found_however_deep_it_lies() -> None:
+    ours = StaleCursor("raw.numbers")
+
+    def wrapped() -> None:
+        try:
+            raise ours
+        except StaleCursor as error:
+            raise RuntimeError("dlt says") from error
+
+    assert classify(raised_by(wrapped), "numbers") is ours
+
+
+def test_the_innermost_cause_decides(api: HttpServer) -> None:
+    api.route("/orders", Answer({}, 404))
+
+    def wrapped() -> None:
+        try:
+            requests.get(f"{api.url}/orders", timeout=5).raise_for_status()
+        except requests.HTTPError as error:
+            raise ConnectionError("could not load") from error
+
+    assert type(classify(raised_by(wrapped), "shop")) is SourceRejected
+
+
+def test_errors_that_go_in_circles_are_survived() -> None:
+    one, two = ValueError("one"), ValueError("two")
+    one.__cause__, two.__cause__ = two, one
+
+    assert type(classify(one, "numbers")) is PermanentError
+
+
+def test_of_a_catalog_the_same_errors_are_the_catalogs() -> None:
+    with pytest.raises(CatalogUnavailable), lake_errors("the catalog"):
+        requests.get(f"http://127.0.0.1:{closed_port()}", timeout=5)
+
+    with pytest.raises(PermanentError) as raised, lake_errors("the catalog"):
+        Path("/no/such/file").read_text()
+    assert type(raised.value) is PermanentError
+
+    ours = ConfigurationError("ours")
+    with pytest.raises(ConfigurationError) as same, lake_errors("the catalog"):
+        raise ours
+    assert same.value is ours
+
+
+# Secrets
+
+
+def test_expanded_values_are_hidden_in_the_sentence_and_its_cause_is_dropped() -> None:
+    secrets.expand("${TOKEN}", "floe.yaml", {"TOKEN": "tok-12345"})
+    error = RuntimeError("refused: tok-12345 is not valid")
+
+    found = classify(error, "shop")
+
+    assert "tok-12345" not in str(found)
+    assert "********" in str(found)
     assert cause_of(error) is None
+
+
+def test_passwords_in_urls_are_hidden_whoever_wrote_them() -> None:
+    error = RuntimeError("cannot connect to postgresql://me:s3cr3t-pw@db.example.com/shop")
+
+    assert "s3cr3t-pw" not in str(classify(error, "shop"))
+    assert cause_of(error) is None
+
+
+def test_a_cause_without_secrets_is_kept() -> None:
+    error = RuntimeError("nothing to hide")
+
+    assert cause_of(error) is error

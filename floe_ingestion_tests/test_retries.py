@@ -17,6 +17,7 @@ from floe_ingestion.errors import (
     IngestionError,
     KeyViolation,
     MissingVariable,
+    OtherTable,
     OutcomeUnknown,
     OutsideWindow,
     PermanentError,
@@ -53,6 +54,7 @@ PERMANENT = [
     UnsupportedType("c", "interval", "Cast it."),
     ContractBroken("t", "c", "int"),
     KeyViolation("x"),
+    OtherTable("t", "r", "other"),
     OutsideWindow("x"),
 ]
 

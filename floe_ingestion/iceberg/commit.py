@@ -125,6 +125,8 @@ class _Load:
     def attempt(self, table: Table | None) -> Landed:
         if table is None and self.staged.schema is None:
             return Landed(str(self.staged.table), None, self.staged.load_id)  # no rows, no columns, no table
+        if table is not None and self.staged.landed_before:
+            return report.unchanged(table, self.staged, Merge(Removal(), ()), 0)
         before = table.schema() if table is not None else None  # the commit renews the table object
         transaction = table.transaction() if table is not None else self._creation()
         files = self._conforming(transaction)
@@ -225,7 +227,7 @@ class _Load:
         added = [placing.data_file(file, self._placed[file.path], metadata) for file in coming]
         marks = [delete_file(file, self._placed[file.path], of) for of, file in removal.marked]
         changes = FileChanges(added, removal.files, marks, removal.delete_files, removal.predicate)
-        snapshot = LoadSnapshot(transaction, self._summary(), changes, still_valid=self._cursor_holds)
+        snapshot = LoadSnapshot(transaction, self._summary(plan), changes, still_valid=self._cursor_holds)
         snapshot.commit()
         return snapshot.snapshot_id
 
@@ -237,8 +239,9 @@ class _Load:
         self._io = table.io
         self._placed.update(zip((file.path for file in new), placing.place_all(new, table, names), strict=True))
 
-    def _summary(self) -> dict[str, str]:
+    def _summary(self, plan: Merge) -> dict[str, str]:
         found = {
+            **report.numbers(self.staged, plan),
             report.LOAD_ID: self.staged.load_id,
             report.RUN_ID: self.provenance.run_id,
             report.PARTITION: self.provenance.partition,

@@ -7,13 +7,13 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from floe_ingestion.iceberg.plan import Merge
-from floe_ingestion.iceberg.removal import Removal
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
 LOAD_ID = "floe.load-id"
 RUN_ID = "dagster-run-id"
 PARTITION = "dagster-partition-key"
 ASSET = "dagster-asset-key"
+ADDED, UPDATED, DELETED = "floe.rows-added", "floe.rows-updated", "floe.rows-deleted"
 OPERATION = "floe.operation"
 """What a snapshot is that no load made: a compaction, or a cursor that was set by hand."""
 
@@ -27,6 +27,13 @@ def landed(
     return _described(table, snapshot, staged, plan, before, duplicates)
 
 
+def numbers(staged: StagedTable, plan: Merge) -> dict[str, str]:
+    """What the load changes, for the summary: Iceberg's own counts cannot tell an update from an insert."""
+    rows = sum(file.rows for file in plan.files)
+    deleted = plan.deleted if staged.table.write_disposition == "merge" else plan.removal.rows
+    return {ADDED: str(rows - plan.updated), UPDATED: str(plan.updated), DELETED: str(deleted)}
+
+
 def landed_before(table: Table | None, staged: StagedTable, provenance: Provenance) -> Landed | None:
     """What this load, or this very run, partition and asset, has landed already; None if nothing."""
     snapshot = find_snapshot(table, provenance, staged.load_id)
@@ -36,12 +43,13 @@ def landed_before(table: Table | None, staged: StagedTable, provenance: Provenan
 
 
 def find_snapshot(table: Table | None, provenance: Provenance, load_id: str | None = None) -> Snapshot | None:
-    """The snapshot that names this load, or this run with this partition and asset."""
+    """The snapshot that names this load, or this run (or one that it goes on from), partition and asset."""
+    runs = {run for run in (provenance.run_id, *provenance.continues) if run}
     for snapshot in table.snapshots() if table is not None else ():
         summary = snapshot.summary.additional_properties if snapshot.summary else {}
         if load_id is not None and summary.get(LOAD_ID) == load_id:
             return snapshot
-        if provenance.run_id and summary.get(RUN_ID) == provenance.run_id:
+        if summary.get(RUN_ID) in runs:
             same_partition = summary.get(PARTITION, "") == provenance.partition
             if same_partition and summary.get(ASSET, "") == provenance.asset_key:
                 return snapshot
@@ -78,17 +86,14 @@ def _described(
     already: bool = False,
 ) -> Landed:
     summary = snapshot.summary.additional_properties if snapshot.summary else {}
-    plan = plan or Merge(Removal(), ())
-    merged = staged.table.write_disposition == "merge"
-    added = int(summary.get("added-records", 0)) - sum(file.rows for file in plan.removal.rewritten)
     return Landed(
         table=str(staged.table),
         snapshot_id=snapshot.snapshot_id,
         load_id=summary.get(LOAD_ID, staged.load_id),
-        rows_added=added - plan.updated,
-        rows_updated=plan.updated,
-        rows_deleted=plan.deleted if merged else plan.removal.rows,
-        rows_unchanged=plan.unchanged,
+        rows_added=int(summary.get(ADDED, 0)),
+        rows_updated=int(summary.get(UPDATED, 0)),
+        rows_deleted=int(summary.get(DELETED, 0)),
+        rows_unchanged=plan.unchanged if plan is not None else 0,
         rows_total=live_rows(snapshot),
         files_added=int(summary.get("added-data-files", 0)),
         bytes_added=int(summary.get("added-files-size", 0)),
