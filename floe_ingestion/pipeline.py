@@ -132,8 +132,7 @@ def _stage_table(
     from floe_ingestion.iceberg.writer import ParquetSink, WriteSettings
     from floe_ingestion.sources.base import Extraction
 
-    began = time.monotonic()
-    table = load_table(catalog, spec.identifier)
+    began, table = time.monotonic(), load_table(catalog, spec.identifier)
     plan = SchemaPlan(spec, table.transaction() if table is not None else None)
     known = plan.arrow if table is not None else None
     extraction = Extraction(spec, request.window, known)
