@@ -28,6 +28,8 @@ class Measurement:
     seconds: float
     cpu_seconds: float
     peak_megabytes: float
+    measured: float | None = None
+    """Seconds that the program measured itself, where it prints `merge: <seconds>`."""
 
 
 def compare(
@@ -53,7 +55,8 @@ def _measure(contender: Contender, values: Mapping[str, Any], folder: Path) -> M
     place.mkdir()
     head = "".join(f"{name} = {value!r}\n" for name, value in {**values, "FOLDER": str(place)}.items())
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", head + contender.program], cwd=place)
+    command = [sys.executable, "-c", head + contender.program]
+    process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True)
     peak, cpu = 0, 0.0
     watched = psutil.Process(process.pid)
     while process.poll() is None:
@@ -64,13 +67,17 @@ def _measure(contender: Contender, values: Mapping[str, Any], folder: Path) -> M
         except psutil.Error:
             break
         time.sleep(0.02)
-    if process.wait() != 0:
+    said, _ = process.communicate()
+    if process.returncode != 0:
         raise SystemExit(f"{contender.name} failed")
-    return Measurement(time.perf_counter() - began, cpu, peak / 1_000_000)
+    found = [float(line.removeprefix("merge: ")) for line in said.splitlines() if line.startswith("merge: ")]
+    return Measurement(time.perf_counter() - began, cpu, peak / 1_000_000, found[0] if found else None)
 
 
 def _medians(runs: list[Measurement]) -> dict[str, float]:
+    measured = [run.measured for run in runs if run.measured is not None]
     return {
+        **({"measured seconds": round(statistics.median(measured), 3)} if measured else {}),
         "seconds": round(statistics.median(run.seconds for run in runs), 2),
         "cpu seconds": round(statistics.median(run.cpu_seconds for run in runs), 2),
         "peak MB": round(statistics.median(run.peak_megabytes for run in runs)),
