@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from floe_ingestion.iceberg.plan import Merge
 from floe_ingestion.staging import Landed, Provenance, StagedTable
@@ -43,9 +43,13 @@ def landed_before(table: Table | None, staged: StagedTable, provenance: Provenan
 
 
 def find_snapshot(table: Table | None, provenance: Provenance, load_id: str | None = None) -> Snapshot | None:
-    """The snapshot that names this load, or this run (or one that it goes on from), partition and asset."""
+    """The snapshot that names this load, or this run (or one that it goes on from), partition and asset.
+
+    Of the main branch as it is: what was rolled back has not landed.
+    """
     runs = {run for run in (provenance.run_id, *provenance.continues) if run}
-    for snapshot in table.snapshots() if table is not None else ():
+    current = table.current_snapshot() if table is not None else None
+    for snapshot in ancestors_of(current, table.metadata) if table is not None and current is not None else ():
         summary = snapshot.summary.additional_properties if snapshot.summary else {}
         if load_id is not None and summary.get(LOAD_ID) == load_id:
             return snapshot

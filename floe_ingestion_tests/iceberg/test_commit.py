@@ -268,6 +268,21 @@ def test_another_partition_asset_or_run_is_another_load(other: Provenance, lake:
     assert lake.values("raw.numbers") == [1, 2]
 
 
+@pytest.mark.parametrize("continues", [(), ("run-2",)])
+def test_a_run_that_was_rolled_back_has_not_landed(continues: tuple[str, ...], lake: Lake) -> None:
+    """Somebody rolls the table back, corrects the source and executes the run again."""
+    first = load(lake, SPEC, numbers([1]), run="run-1")
+    load(lake, SPEC, numbers([-2]), run="run-2")
+    assert first.snapshot_id is not None
+    lake.table("raw.numbers").manage_snapshots().rollback_to_snapshot(first.snapshot_id).commit()
+    again = replace(lake.provenance("run-3" if continues else "run-2"), continues=continues)
+
+    landed = commit(lake.catalog, staged(lake, SPEC, numbers([2])), again, lake.staging_folder)
+
+    assert not landed.already_landed
+    assert lake.values("raw.numbers") == [1, 2]
+
+
 def test_loads_outside_of_a_run_are_never_taken_for_each_other(lake: Lake) -> None:
     for _ in range(2):
         load(lake, SPEC, numbers([1]))

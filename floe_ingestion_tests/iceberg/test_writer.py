@@ -166,11 +166,10 @@ def test_nothing_at_all_makes_nothing(tmp_path: Path) -> None:
 def test_what_waits_to_be_written_is_bounded_however_many_partitions_there_are(tmp_path: Path) -> None:
     """600 partitions that never fill a row group: 150 MB go through, and 64 MB wait."""
     sink = sink_in(tmp_path, partition_by=["truncate(1, id)"])
-    payload = pa.array(["x" * 4_096] * 64)
     before = pa.total_allocated_bytes()
     peak = 0
     for number in range(600):
-        sink.write(pa.table({"id": pa.array([number] * 64), "payload": payload}))
+        sink.write(pa.table({"id": pa.array([number] * 64), "payload": pa.array(["x" * 4_096] * 64)}))
         peak = max(peak, pa.total_allocated_bytes() - before)
 
     files = sink.close()
