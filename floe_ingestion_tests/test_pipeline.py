@@ -106,13 +106,16 @@ def test_nested_json_stays_in_its_table(lake: Lake) -> None:
     assert '"sku":"a","tags":["x","y"]' in str(row["lines"]).replace(" ", "")
 
 
-def test_columns_of_rows_are_typed_as_the_table_has_them(lake: Lake) -> None:
-    """A first page of whole numbers must not decide against the table that has fractions."""
-    lake.load(pipeline_of_rows([{"id": 1, "price": 0.5}]))
+@pytest.mark.parametrize(
+    ("before", "now", "read"), [(0.5, 3, 3.0), ("A-7", 7, "7"), (Decimal("1.5"), 2, Decimal(2)), ("x", 1.5, "1.5")]
+)
+def test_values_of_rows_are_typed_as_the_table_has_them(before: Any, now: Any, read: Any, lake: Lake) -> None:
+    """A page of whole numbers must not decide against a column that has held texts all the time."""
+    lake.load(pipeline_of_rows([{"id": 1, "value": before}]))
 
-    lake.load(pipeline_of_rows([{"id": 2, "price": 3}]))
+    lake.load(pipeline_of_rows([{"id": 2, "value": now}]))
 
-    assert lake.rows("raw.numbers") == [{"id": 1, "price": 0.5}, {"id": 2, "price": 3.0}]
+    assert lake.rows("raw.numbers") == [{"id": 1, "value": before}, {"id": 2, "value": read}]
 
 
 def test_a_value_of_another_type_lands_beside_its_column(lake: Lake) -> None:
