@@ -45,3 +45,19 @@ class BreakingCatalog(SqlCatalog):
         if self.broken and not self.back:
             raise ConnectionError("connection refused")
         return super().load_table(identifier)
+
+
+class OverwritingCatalog(SqlCatalog):
+    """The catalog of `lake`, which lets another first writer create the table over ours, once: `other` does it."""
+
+    def __init__(self, lake: Lake, other: Callable[[], Any]) -> None:
+        super().__init__("floe", **lake.catalog.properties)
+        self.other: Callable[[], Any] | None = other
+
+    def commit_table(self, table: Table, requirements: Any, updates: Any) -> CommitTableResponse:
+        answer = super().commit_table(table, requirements, updates)
+        if self.other is not None:
+            other, self.other = self.other, None
+            self.drop_table(table.name())
+            other()
+        return answer

@@ -154,8 +154,7 @@ class _Load:
 
     def _require_created(self) -> None:
         """Not every catalog lets only one of two first writers create a table: the later may undo the earlier."""
-        table = load_table(self.catalog, self.staged.table.identifier)
-        if report.find_snapshot(table, Provenance(), self.staged.load_id) is None:
+        if report.find_snapshot(self._look_again(), Provenance(), self.staged.load_id) is None:
             raise CommitFailedException(f"{self.staged.table}: another writer created the table over this one")
 
     def _remove_unused(self, plan: Merge) -> None:
@@ -269,11 +268,11 @@ class _Load:
             transaction._table.metadata = table.metadata
             transaction._table.metadata_location = table.metadata_location
 
-    def _look_again(self, cause: Exception) -> Table | None:
+    def _look_again(self, cause: Exception | None = None) -> Table | None:
         try:
             return load_table(self.catalog, self.staged.table.identifier)
         except Exception as error:
-            raise OutcomeUnknown(str(self.staged.table), self.staged.load_id, cause) from error
+            raise OutcomeUnknown(str(self.staged.table), self.staged.load_id, cause or error) from error
 
 
 def _plan_again_rather_than_replay(transaction: Transaction) -> None:

@@ -21,7 +21,7 @@ from floe_ingestion.errors import CatalogUnavailable, CommitConflict, IngestionE
 from floe_ingestion.iceberg import commit as commits
 from floe_ingestion.iceberg.commit import commit
 from floe_ingestion.staging import Landed, Provenance, StagedTable, Window
-from floe_ingestion_tests.catalogs import BreakingCatalog, RacingCatalog
+from floe_ingestion_tests.catalogs import BreakingCatalog, OverwritingCatalog, RacingCatalog
 from floe_ingestion_tests.fake_sources import table_spec
 from floe_ingestion_tests.iceberg.loads import load, numbers, staged
 from floe_ingestion_tests.lake import Lake
@@ -397,6 +397,40 @@ def test_a_merge_of_other_keys_does_not_disturb(lake: Lake) -> None:
 
     notes = {row["id"]: row["note"] for row in lake.rows("raw.numbers")}
     assert notes == {**dict.fromkeys(range(10), "a"), 1: "ours", 8: "theirs", 11: "theirs"}
+
+
+@pytest.mark.parametrize("mode", ["merge-on-read", "copy-on-write"])
+@pytest.mark.parametrize("deleted", [2, 7], ids=["a key of ours", "another key"])
+@pytest.mark.parametrize("appended", [[], [50]], ids=["then nothing", "then an append"])
+def test_a_row_that_somebody_else_deletes_meanwhile_stays_deleted(
+    mode: str, deleted: int, appended: list[int], lake: Lake
+) -> None:
+    """Also where the delete is no longer the newest snapshot, which one check of pyiceberg 0.12 overlooks."""
+    spec = table_spec(write_disposition="merge", merge_mode=mode, hard_delete="gone")
+    load(lake, spec, numbers(range(10), note="a", gone=False), key=["id"])
+    ours = staged(lake, spec, numbers([1, 2, 3], note="ours", gone=False), key=["id"])
+
+    def theirs() -> None:
+        load(lake, spec, numbers([deleted], note="a", gone=True), key=["id"])
+        if appended:
+            load(lake, SPEC, numbers(appended, note="theirs", gone=False))
+
+    landed = commit_in(RacingCatalog(lake, theirs), lake, ours)
+
+    notes = {**dict.fromkeys(range(10), "a"), **dict.fromkeys(appended, "theirs")}
+    del notes[deleted]
+    assert {row["id"]: row["note"] for row in lake.rows("raw.numbers")} == {**notes, 1: "ours", 2: "ours", 3: "ours"}
+    assert landed.rows_total == len(lake.values("raw.numbers"))
+
+
+def test_a_first_load_over_which_another_one_creates_the_table_lands_beside_it(lake: Lake) -> None:
+    """Not every catalog lets only one of two first writers create a table."""
+    ours = staged(lake, SPEC, numbers([1]))
+    catalog = OverwritingCatalog(lake, partial(load, lake, SPEC, numbers([2])))
+
+    commit_in(catalog, lake, ours)
+
+    assert lake.values("raw.numbers") == [1, 2]
 
 
 def test_a_key_that_somebody_else_has_appended_since_is_not_doubled(lake: Lake) -> None:
