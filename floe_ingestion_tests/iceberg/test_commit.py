@@ -411,7 +411,8 @@ def test_a_row_that_somebody_else_deletes_meanwhile_stays_deleted(
     ours = staged(lake, spec, numbers([1, 2, 3], note="ours", gone=False), key=["id"])
 
     def theirs() -> None:
-        load(lake, spec, numbers([deleted], note="a", gone=True), key=["id"])
+        marking = spec.model_copy(update={"merge_mode": "merge-on-read"})
+        load(lake, marking, numbers([deleted], note="a", gone=True), key=["id"])
         if appended:
             load(lake, SPEC, numbers(appended, note="theirs", gone=False))
 
