@@ -209,6 +209,7 @@ def _extract(
     import dlt
     from dlt.extract.source import DltSource
 
+    from floe_ingestion.rows import schema_of, write_columns, write_normalized
     from floe_ingestion.sink import SinkStep
 
     if callable(resource.table_name):
@@ -217,7 +218,7 @@ def _extract(
     resource.add_step(step)
     resource.max_table_nesting = 0
     resource.apply_hints(table_name=spec.name, write_disposition="append")
-    source = DltSource(_schema(spec, known), spec.source, [resource])
+    source = DltSource(schema_of(spec, known), spec.source, [resource])
     pipeline = dlt.pipeline(
         f"floe_{uuid4().hex}",
         destination=dlt.destinations.filesystem(bucket_url=(folder / "unused").as_uri()),
@@ -231,43 +232,13 @@ def _extract(
         pipeline.extract(source, loader_file_format="parquet")
         if step.rows_passed:
             pipeline.normalize()
-            _write_normalized(spec, pipeline, sink)
+            write_normalized(spec, pipeline, sink)
+        elif step.nothing_came:
+            write_columns(resource, sink)
         return dict(pipeline.state.get("sources", {}).get(source.name, {}))
     finally:
         with suppress(Exception):  # leaving a pipeline must not hide what went wrong in it
             pipeline.deactivate()
-
-
-def _schema(spec: TableSpec, known: Any) -> Any:
-    """dlt's schema of the source; it knows the table's columns, so that rows are typed as they were before."""
-    import pyarrow as pa
-    from dlt.common.libs.pyarrow import UnsupportedArrowTypeException, py_arrow_to_table_schema_columns
-    from dlt.common.schema import Schema
-    from dlt.common.schema.utils import new_table
-
-    schema = Schema(spec.source.lower())
-    columns: list[Any] = []
-    for column in known if known is not None else ():
-        with suppress(UnsupportedArrowTypeException):  # such as uuid, which dlt has no word for: it types those anew
-            columns.extend(py_arrow_to_table_schema_columns(pa.schema([column])).values())
-    if columns:
-        schema.update_table(new_table(spec.name, columns=columns))
-    return schema
-
-
-def _write_normalized(spec: TableSpec, pipeline: Any, sink: ParquetSink) -> None:
-    import pyarrow.parquet as pq
-
-    for load_id in pipeline.list_normalized_load_packages():
-        for job in pipeline.get_load_package_info(load_id).jobs["new_jobs"]:
-            table = job.job_file_info.table_name
-            if table.startswith("_dlt"):
-                continue
-            if table != spec.name:
-                raise OtherTable(str(spec), spec.resource, table)
-            with pq.ParquetFile(job.file_path) as parquet:
-                for batch in parquet.iter_batches():
-                    sink.write(batch)
 
 
 def _news(spec: TableSpec, log: Callable[[str], None]) -> Callable[[int], None]:

@@ -21,6 +21,8 @@ class SinkStep(ItemTransform[Any, Any]):
         self._sink = sink
         self.rows_passed = False
         """Whether rows went on to dlt, which then has to normalise them."""
+        self.nothing_came = True
+        """Neither rows nor columns."""
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
         """Take what is columnar; hand on the rest."""
@@ -28,6 +30,7 @@ class SinkStep(ItemTransform[Any, Any]):
         if (elsewhere := _table_of(meta)) not in (None, spec.name):
             raise OtherTable(str(spec), spec.resource, str(elsewhere))
         items = item if isinstance(item, list) else [item]
+        self.nothing_came = self.nothing_came and not items
         rest = [piece for piece in items if not self._take(piece)]
         self.rows_passed = self.rows_passed or bool(rest)
         if not rest:

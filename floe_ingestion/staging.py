@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.naming import normalize_column
 from floe_ingestion.spec import TableSpec
 
@@ -43,10 +44,27 @@ class Window:
         return replace(self, column=normalize_column(self.column))
 
     def bounds(self, kind: ColumnKind) -> tuple[Bound, Bound]:
-        """Start and end of a time window in the terms of a column of `kind`."""
+        """Start and end of a time window in the terms of a column of `kind`.
+
+        Raises `ConfigurationError` where such a column cannot tell the window's hours apart.
+        """
         assert self.start is not None
         assert self.end is not None
+        if kind in ("text", "date") and self != self.whole_days():
+            raise ConfigurationError(
+                f"Column {self.column!r} is {kind}, in which the hours of a window from {self.start} to {self.end} "
+                f"cannot be told apart. Declare its type (`columns: {{{self.column}: timestamp}}`), or use partitions "
+                f"of whole days."
+            )
         return _bound(self.start, kind), _bound(self.end, kind)
+
+    def whole_days(self) -> Window:
+        """The smallest window of whole days around this one."""
+        assert self.start is not None
+        assert self.end is not None
+        start = datetime.combine(self.start, time.min, self.start.tzinfo)
+        end = datetime.combine(self.end, time.min, self.end.tzinfo)
+        return replace(self, start=start, end=end if end == self.end else end + timedelta(days=1))
 
 
 @dataclass(frozen=True)
@@ -156,10 +174,7 @@ def _bound(moment: datetime, kind: ColumnKind) -> Bound:
         return moment.astimezone(timezone.utc)
     if kind == "integer":
         return int(moment.timestamp())
-    wall_clock = moment.replace(tzinfo=None)
     if kind == "timestamp":
-        return wall_clock
-    if kind == "date":
-        return wall_clock.date()
-    # A date sorts before every time of that day, whatever separates the two.
-    return wall_clock.date().isoformat() if wall_clock.time() == time.min else wall_clock.isoformat()
+        return moment.replace(tzinfo=None)
+    # As text a date sorts before every time of that day, whatever separates the two.
+    return moment.date() if kind == "date" else moment.date().isoformat()

@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("iceberg", "iceberg.*"),
     ("sources", "sources.*"),
     ("resolution", "loading"),
-    ("sink", "behind", "pipeline", "lake", "upkeep"),
+    ("sink", "rows", "behind", "pipeline", "lake", "upkeep"),
     ("resources", "io_manager", "translator", "partitions", "retries"),
     ("assets", "checks", "schedules", "maintenance_jobs"),
     ("definitions",),

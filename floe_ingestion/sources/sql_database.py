@@ -209,7 +209,9 @@ def _window_condition(table: sa.Table, window: Window, dialect: str) -> Any:
     column = table.c[window.column]
     if window.values:
         return column.in_([int(value) if isinstance(column.type, sa.Integer) else value for value in window.values])
-    start, end = window.bounds(_kind(column))
+    kind = _kind(column)
+    # Of texts and dates whole days are asked for; which rows are of the window, the table's type decides.
+    start, end = (window.whole_days() if kind in ("text", "date") else window).bounds(kind)
     if dialect == "sqlite" and isinstance(start, datetime) and isinstance(end, datetime):
         return _sqlite_between(column, start, end)
     return sa.and_(column >= start, column < end)

@@ -199,12 +199,6 @@ WINDOWS: list[tuple[Window, pa.DataType, list[Any], list[Any]]] = [
         ["2024-01-01T23:59:59", "2024-01-03", "2024-01-03 00:00:00", "", None],
     ),
     (
-        Window("value", january(2, 10), january(2, 11)),
-        pa.string(),
-        ["2024-01-02T10:00:00", "2024-01-02T10:59:59"],
-        ["2024-01-02T09:59:59", "2024-01-02T11:00:00"],
-    ),
-    (
         Window("value", january(2), january(3)),
         pa.int64(),
         [1704153600, 1704239999],
@@ -213,6 +207,16 @@ WINDOWS: list[tuple[Window, pa.DataType, list[Any], list[Any]]] = [
     (Window("value", values=("eu", "us")), pa.string(), ["eu", "us"], ["EU", "", "e", None]),
     (Window("value", values=("1", "20")), pa.int32(), [1, 20], [2, 120, None]),
 ]
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.date32()], ids=str)
+def test_hours_of_a_column_that_does_not_tell_them_apart_are_refused(type_: pa.DataType, lake: Lake) -> None:
+    """As text `2024-01-02 10:30` sorts before `2024-01-02T10:00`, and would land in the hour of midnight."""
+    rows = pa.table({"value": pa.array([None], type_)})
+
+    with pytest.raises(ConfigurationError, match="cannot be told apart"):
+        load(lake, table_spec(), rows, window=Window("value", january(2, 10), january(2, 11)))
+    assert not lake.catalog.table_exists("raw.numbers")
 
 
 @pytest.mark.parametrize(("window", "type_", "inside", "outside"), WINDOWS)

@@ -132,6 +132,19 @@ def test_a_row_of_midnight_is_not_passed_over_by_a_cursor(before: str, stored: s
     assert lake.values("raw.t") == [1, 2]
 
 
+@pytest.mark.parametrize("separator", [" ", "T"])
+def test_hours_of_a_text_declared_as_a_time_land_in_their_window(separator: str, db: Sqlite, lake: Lake) -> None:
+    moments = ", ".join(f"({hour}, '2024-01-02{separator}{hour:02d}:30:00')" for hour in range(24))
+    db.execute(f"create table t (id integer primary key, at text); insert into t values {moments};")
+    partitions = {"type": "hourly", "start": "2024-01-01", "column": "at"}
+    loads = db.pipeline("t", partitions=partitions, destination={"columns": {"at": "timestamp"}})
+    start = datetime(2024, 1, 2, 5, tzinfo=timezone.utc)
+
+    lake.load(loads, window=Window("at", start, start + timedelta(hours=2)))
+
+    assert lake.values("raw.t") == [5, 6]
+
+
 def test_every_microsecond_of_a_day_belongs_to_one_window(db: Sqlite, lake: Lake) -> None:
     """SQLite's own functions know milliseconds."""
     moments = [
@@ -629,3 +642,17 @@ def test_a_missing_privilege_is_the_sources_no(backend: str, postgres: Postgres,
 
 def moment(half_hours: int) -> datetime:
     return datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=30 * half_hours)
+
+
+def test_a_table_without_rows_lands_with_its_columns(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id integer primary key, price numeric(10, 2), at timestamp, name text)")
+    loads = db.pipeline("t", destination={"write_disposition": "merge"})
+
+    lake.load(loads)
+    before = lake.table("raw.t").schema()
+    db.execute("insert into t values (1, 1.5, '2024-01-01 00:00:00', 'a')")
+    lake.load(loads)
+
+    assert [str(field.field_type) for field in before.fields] == ["long", "decimal(10, 2)", "timestamp", "string"]
+    assert lake.table("raw.t").schema() == before
+    assert lake.values("raw.t") == [1]

@@ -1,0 +1,58 @@
+"""Rows that dlt types: what it is told of the table before, and what it has made of them after."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from floe_ingestion.errors import OtherTable
+from floe_ingestion.spec import TableSpec
+
+if TYPE_CHECKING:
+    from dlt.extract.resource import DltResource
+
+    from floe_ingestion.iceberg.writer import ParquetSink
+
+
+def schema_of(spec: TableSpec, known: Any) -> Any:
+    """dlt's schema of the source; it knows the table's columns, so that rows are typed as they were before."""
+    import pyarrow as pa
+    from dlt.common.libs.pyarrow import UnsupportedArrowTypeException, py_arrow_to_table_schema_columns
+    from dlt.common.schema import Schema
+    from dlt.common.schema.utils import new_table
+
+    schema = Schema(spec.source.lower())
+    columns: list[Any] = []
+    for column in known if known is not None else ():
+        with suppress(UnsupportedArrowTypeException):  # such as uuid, which dlt has no word for: it types those anew
+            columns.extend(py_arrow_to_table_schema_columns(pa.schema([column])).values())
+    if columns:
+        schema.update_table(new_table(spec.name, columns=columns))
+    return schema
+
+
+def write_normalized(spec: TableSpec, pipeline: Any, sink: ParquetSink) -> None:
+    """What dlt has typed, into the sink."""
+    import pyarrow.parquet as pq
+
+    for load_id in pipeline.list_normalized_load_packages():
+        for job in pipeline.get_load_package_info(load_id).jobs["new_jobs"]:
+            table = job.job_file_info.table_name
+            if table.startswith("_dlt"):
+                continue
+            if table != spec.name:
+                raise OtherTable(str(spec), spec.resource, table)
+            with pq.ParquetFile(job.file_path) as parquet:
+                for batch in parquet.iter_batches():
+                    sink.write(batch)
+
+
+def write_columns(resource: DltResource, sink: ParquetSink) -> None:
+    """The columns that the source knows of, where it has no rows: its table is to be there all the same."""
+    from dlt.common.destination import DestinationCapabilitiesContext
+    from dlt.common.libs.pyarrow import columns_to_arrow
+
+    columns = resource.compute_table_schema().get("columns", {})
+    schema = columns_to_arrow(columns, DestinationCapabilitiesContext.generic_capabilities(), "UTC")
+    if len(schema):
+        sink.write(schema.empty_table())
