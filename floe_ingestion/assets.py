@@ -17,7 +17,9 @@ from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.plugins import IngestionPlugin, StagingPlugin
 from floe_ingestion.resolution import landings
 from floe_ingestion.retries import dagster_failures, retry_policy
+from floe_ingestion.secrets import expand
 from floe_ingestion.sources.base import ResourceSpec
+from floe_ingestion.sources.function import FunctionConnector
 from floe_ingestion.spec import (
     ContractSpec,
     DefaultsSpec,
@@ -33,10 +35,8 @@ from floe_ingestion.staging import LoadRequest, Provenance
 from floe_ingestion.translator import FloeDltTranslator, Presentation, source_key, table_key
 
 if TYPE_CHECKING:
-    from dlt.extract.resource import DltResource
     from dlt.extract.source import DltSource
 
-    from floe_ingestion.sources.base import Extraction
 
 _DAGSTER_DLT_METADATA = frozenset({"dagster_dlt/source", "dagster_dlt/pipeline", "dagster_dlt/translator"})
 
@@ -124,50 +124,10 @@ def dlt_asset(
             },
         )
         shown = Presentation(group, None, source.owners, source.tags, tuple(kinds))
-        pipeline = IngestionPipeline(name, source.tables, lambda: _FunctionConnector(function))
+        pipeline = IngestionPipeline(name, source.tables, lambda: FunctionConnector(function))
         return _assets(pipeline, partitions, retry or RetrySpec(), shown, pool or f"source_{name}")
 
     return decorate
-
-
-class _FunctionConnector:
-    """A Python function as a source."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-
-    def build(self, extractions: "Sequence[Extraction]") -> "Mapping[str, DltResource]":
-        """Call the function for its one table."""
-        import dlt
-        from dlt.extract.resource import DltResource
-        from dlt.extract.source import DltSource
-
-        from floe_ingestion.sources.base import incremental_of
-
-        (extraction,) = extractions
-        wants_window = "window" in inspect.signature(self.function).parameters
-        made = self.function(window=extraction.window) if wants_window else self.function()
-        name = extraction.table.resource
-        if made is None:
-            raise PermanentError(
-                f"{name} returned nothing. Yield rows or Arrow tables, or return a list or a dlt resource."
-            )
-        if isinstance(made, DltSource):
-            made = _only_resource(made, name)
-        resource = made if isinstance(made, DltResource) else dlt.resource(made, name=name)
-        incremental = incremental_of(extraction)
-        if incremental is not None:
-            resource.apply_hints(incremental=incremental)
-        return {name: resource}
-
-    def check_connection(self) -> str:
-        """Nothing is known of what a function reads."""
-        return "a Python function; not called"
-
-    def key_of(self, resource: "DltResource") -> tuple[str, ...]:
-        """The primary key that the resource declares."""
-        columns = resource.compute_table_schema().get("columns", {})
-        return tuple(name for name, column in columns.items() if column.get("primary_key"))
 
 
 def _assets(
@@ -243,7 +203,8 @@ def _report(
             f"Use the plugin dlt for it."
         )
     destination = source.destination.table or source.destination.namespace or ""
-    result = ingestion.run_pipeline(ingestion.create_pipeline(source.type, destination, source.as_entry()))
+    entry = expand(source.as_entry(), source.place)
+    result = ingestion.run_pipeline(ingestion.create_pipeline(source.type, destination, entry))
     for table in tables:
         yield dg.MaterializeResult(asset_key=table_key(table), metadata=result)
 
@@ -270,18 +231,6 @@ def _outline(pipeline: IngestionPipeline) -> "DltSource":
 
     resources = [dlt.resource([], name=table.resource) for table in pipeline.tables]
     return DltSource(Schema(pipeline.name.lower()), pipeline.name, resources)
-
-
-def _only_resource(source: "DltSource", name: str) -> "DltResource":
-    resources = list(source.selected_resources.values())
-    if len(resources) == 1:
-        return resources[0]
-    if name in source.resources:
-        return source.resources[name]
-    raise PermanentError(
-        f"{name} returned a dlt source with {len(resources)} resources ({', '.join(source.resources)}). One asset "
-        f"lands one table: return `source.resources[…]`, in one decorated function each."
-    )
 
 
 def _declared(name: str, destination: Mapping[str, Any], settings: Mapping[str, Any]) -> SourceSpec:

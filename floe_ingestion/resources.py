@@ -111,6 +111,12 @@ class DltIngestionResource(dg.ConfigurableResource, IngestionPlugin):  # type: i
             raise PermanentError(
                 f"run_pipeline takes what create_pipeline returned, and was given a {type(pipeline).__name__}."
             )
+        if any(table.partitions is not None for table in pipeline.tables):
+            # Without a window an append would bring every row again, each time.
+            raise PermanentError(
+                f"{pipeline.name} is partitioned, and run_pipeline has no partition to load. Materialize its assets "
+                f"(`floe-ingestion run {pipeline.name} --partition …`), or leave `partitions` out."
+            )
         began = time.monotonic()
         catalog = self.lake.connect()
         landed: list[Landed] = []

@@ -207,7 +207,7 @@ class SourceSpec(StrictModel):
         return self._tables
 
     def as_entry(self) -> dict[str, Any]:
-        """This source as an item of `sources`; `loading.source_from` reads it back."""
+        """This source as an item of `sources`, variables unexpanded; `loading.source_from` reads it back."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
     def resolved(self, place: str, tables: tuple[TableSpec, ...]) -> SourceSpec:

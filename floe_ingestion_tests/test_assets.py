@@ -674,6 +674,20 @@ class Courier(IngestionPlugin):
         return {"source_type": source}
 
 
+def test_a_plugin_that_writes_by_itself_is_given_the_values_of_variables(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write(shop.path.read_text().replace("sqlite:///source.db", "${SHOP_URL}"))
+    monkeypatch.setenv("SHOP_URL", "sqlite:///source.db")
+    courier = Courier()
+    definitions = shop.definitions()
+
+    materialize(list(definitions.assets or ()), {**(definitions.resources or {}), "ingestion": courier})
+
+    ((_, _, config),) = courier.ordered
+    assert config["config"]["connection_string"] == "sqlite:///source.db"
+
+
 def test_a_plugin_that_writes_by_itself_is_run_once_and_only_reported(shop: Project) -> None:
     courier = Courier()
     definitions = shop.definitions()

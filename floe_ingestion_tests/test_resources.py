@@ -181,6 +181,16 @@ def test_only_what_create_pipeline_made_can_be_run(plugin: DltIngestionResource)
         plugin.run_pipeline({"rows_loaded": 1})
 
 
+def test_a_partitioned_pipeline_is_not_run_without_a_partition(project: Project, plugin: DltIngestionResource) -> None:
+    """Its window would be everything, and a second run would append every row again."""
+    partitions = {"type": "daily", "column": "at", "start": "2024-01-01"}
+    pipeline = plugin.create_pipeline("sql_database", "bronze", {"config": SHOP, "partitions": partitions})
+
+    with pytest.raises(PermanentError, match="is partitioned, and run_pipeline has no partition to load"):
+        plugin.run_pipeline(pipeline)
+    assert not (project.folder / ".floe").exists()
+
+
 def test_a_table_that_fails_leaves_the_ones_before_it_landed(project: Project, plugin: DltIngestionResource) -> None:
     pipeline = plugin.create_pipeline("sql_database", "bronze", {**SHOP, "tables": ["orders", "nowhere"]})
 

@@ -1,0 +1,64 @@
+"""A source that is written in Python: a function that gives rows, Arrow tables or a dlt resource."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from floe_ingestion.errors import PermanentError
+from floe_ingestion.sources.base import Extraction, incremental_of
+
+if TYPE_CHECKING:
+    from dlt.extract.resource import DltResource
+    from dlt.extract.source import DltSource
+
+
+class FunctionConnector:
+    """A Python function as a source."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
+        """Call the function for its one table."""
+        import dlt
+        from dlt.extract.resource import DltResource
+        from dlt.extract.source import DltSource
+
+        (extraction,) = extractions
+        wants_window = "window" in inspect.signature(self.function).parameters
+        made = self.function(window=extraction.window) if wants_window else self.function()
+        name = extraction.table.resource
+        if made is None:
+            raise PermanentError(
+                f"{name} returned nothing. Yield rows or Arrow tables, or return a list or a dlt resource."
+            )
+        if isinstance(made, DltSource):
+            made = _only_resource(made, name)
+        resource = made if isinstance(made, DltResource) else dlt.resource(made, name=name)
+        incremental = incremental_of(extraction)
+        if incremental is not None:
+            resource.apply_hints(incremental=incremental)
+        return {name: resource}
+
+    def check_connection(self) -> str:
+        """Nothing is known of what a function reads."""
+        return "a Python function; not called"
+
+    def key_of(self, resource: DltResource) -> tuple[str, ...]:
+        """The primary key that the resource declares."""
+        columns = resource.compute_table_schema().get("columns", {})
+        return tuple(name for name, column in columns.items() if column.get("primary_key"))
+
+
+def _only_resource(source: DltSource, name: str) -> DltResource:
+    resources = list(source.selected_resources.values())
+    if len(resources) == 1:
+        return resources[0]
+    if name in source.resources:
+        return source.resources[name]
+    raise PermanentError(
+        f"{name} returned a dlt source with {len(resources)} resources ({', '.join(source.resources)}). One asset "
+        f"lands one table: return `source.resources[…]`, in one decorated function each."
+    )
