@@ -282,6 +282,7 @@ def test_another_ingestion_plugin_is_configured_started_run_and_stopped(
     project: Project, truck: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRUCK_TOKEN", "s3cr3t")
+    monkeypatch.setenv("SHOP_URL", "sqlite:///shop.db")
     project.write(SHOP + "plugins: {ingestion: {type: truck, config: {token: '${TRUCK_TOKEN}'}}}\n")
     definitions = project.definitions()
     assert truck == [], "definitions do not touch it"
