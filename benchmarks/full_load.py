@@ -1,7 +1,8 @@
-"""A full load of TPC-H lineitem from PostgreSQL: ours, dlt's own Iceberg path, and the floor.
+"""A full load of TPC-H lineitem from PostgreSQL: ours, dlt's own Iceberg path, ingestr, and the floor.
 
 The floor is what nobody can beat with this reader: ConnectorX in one thread, a Parquet writer in another, no
-table. Each contender runs in a process of its own, interleaved; medians, and ratios to the floor.
+table. Each contender runs in a process of its own, interleaved; medians, and ratios to the floor. ingestr takes
+part where its program is found (`pip install ingestr==1.1.19`, in an environment of its own, on the PATH).
 
     python benchmarks/full_load.py --scale 0.3333 --repeat 3
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -58,6 +60,14 @@ pipeline = dlt.pipeline("bench", destination=dlt.destinations.filesystem(bucket_
 pipeline.run(table, table_format="iceberg", loader_file_format="parquet")
 """
 
+INGESTR = """
+import os
+os.environ |= {"INGESTR_DISABLE_TELEMETRY": "true", "TELEMETRY_DISABLED": "true"}
+os.execv(INGESTR, [INGESTR, "ingest", "--yes", "--progress", "log", "--incremental-strategy", "replace",
+    "--source-uri", URL + "?sslmode=disable", "--source-table", "public.lineitem", "--dest-table", "bronze.lineitem",
+    "--dest-uri", f"iceberg+sqlite://{FOLDER}/catalog.db?catalog_name=bench&warehouse=file://{FOLDER}/warehouse"])
+"""
+
 
 def main() -> None:
     """Run and print."""
@@ -67,8 +77,11 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, postgres(Path(name)) as url:
         rows = fill(url, Path(name), arguments.scale)
-        values = {"URL": url, "ROWS": rows}
+        values: dict[str, object] = {"URL": url, "ROWS": rows}
         contenders = [Contender("floor", FLOOR), Contender("floe_ingestion", OURS), Contender("dlt → Iceberg", DLT)]
+        if ingestr := shutil.which("ingestr"):
+            values["INGESTR"] = ingestr
+            contenders.append(Contender("ingestr", INGESTR))
         results = compare(contenders, values, arguments.repeat, Path(name))
         print(json.dumps({"rows": rows, "results": results}, indent=2))
 
