@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 3000
+CHROMIUM ?= /usr/bin/chromium
+SCREENSHOTS ?= build/screenshots
 # Arguments for pytest: make test ARGS="-k cursor -x"
 ARGS ?=
 
@@ -18,7 +20,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 export RUNTIME__DLTHUB_TELEMETRY := false
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-oldest lint format types build wheel-test constraints clean
+.PHONY: help venv demo ui test test-oldest test-browser lint format types build wheel-test constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +46,11 @@ test-oldest: $(OLDEST_VENV)/.installed ## Run the Dagster tests with the oldest 
 	$(OLDEST_VENV)/bin/python -c 'import dagster, dagster_embedded_elt.dlt; assert dagster.__version__ == "1.13.1"'
 	$(OLDEST_VENV)/bin/python $(PYTEST) -m dagster $(ARGS) floe_ingestion_tests
 
+test-browser: $(VENV)/.installed-browser ## Use Dagster's page in a real browser; needs Chromium (CHROMIUM=...)
+	@test -x '$(CHROMIUM)' || { echo "There is no Chromium at $(CHROMIUM). Install it" \
+		"(Debian: apt-get install chromium), or name it: make test-browser CHROMIUM=..." >&2; exit 1; }
+	CHROMIUM='$(CHROMIUM)' SCREENSHOTS='$(SCREENSHOTS)' $(VENV)/bin/python -m pytest $(ARGS) floe_ingestion_tests/browser
+
 lint: $(VENV)/.installed-dev ## Check style and formatting
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
@@ -67,7 +74,7 @@ wheel-test: build ## Install the built wheel alone into a fresh environment and 
 
 constraints: $(VENV)/.installed-dev ## Write constraints*.txt anew, with today's newest releases
 	$(VENV)/bin/python $(PIP_INSTALL) uv
-	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql -o constraints.txt pyproject.toml
+	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql --extra browser -o constraints.txt pyproject.toml
 	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql --extra embedded-elt \
 		-o constraints-oldest.txt pyproject.toml
 
@@ -102,6 +109,10 @@ $(VENV)/.installed-demo: $(VENV)/.made $(DISTRIBUTION) constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.made $(DISTRIBUTION) constraints.txt
 	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[demo,dev,postgres,sql]'
 	@touch $(VENV)/.installed-demo $@
+
+$(VENV)/.installed-browser: $(VENV)/.installed-dev
+	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[browser]'
+	@touch $@
 
 $(OLDEST_VENV)/.installed: $(OLDEST_VENV)/.made $(DISTRIBUTION) constraints-oldest.txt
 	$(OLDEST_VENV)/bin/python $(PIP_INSTALL) -c constraints-oldest.txt -e '.[demo,dev,embedded-elt,postgres,sql]'

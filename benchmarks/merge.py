@@ -26,7 +26,7 @@ random = np.random.default_rng(0)
 words = pa.array([f"{word} {number}" for word in ("carefully", "quickly", "slyly") for number in range(40_000)])
 
 def rows(keys):
-    """As wide as lineitem: the key, 4 integers, 4 decimals, 3 dates, 4 texts."""
+    # As wide as lineitem: the key, 4 integers, 4 decimals, 3 dates, 4 texts.
     count = len(keys)
     whole = lambda high: pa.array(random.integers(0, high, count))
     money = lambda: whole(10_000_000).cast(pa.int32()).cast(pa.decimal128(15, 2))
