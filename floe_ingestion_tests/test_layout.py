@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sources", "sources.*"),
     ("resolution", "loading"),
     ("sink", "rows", "behind", "pipeline", "lake", "upkeep"),
-    ("resources", "io_manager", "translator", "partitions", "retries"),
+    ("resources", "io_manager", "shown", "translator", "partitions", "retries"),
     ("assets", "checks", "schedules", "maintenance_jobs"),
     ("definitions",),
     ("running",),
