@@ -16,7 +16,7 @@ from floe_ingestion.partitions import partition_of, partitions_definition, windo
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.plugins import IngestionPlugin, StagingPlugin
 from floe_ingestion.resolution import landings
-from floe_ingestion.retries import dagster_failures, retry_policy
+from floe_ingestion.retries import dagster_failures, failed_runs_before, retry_policy
 from floe_ingestion.secrets import expand
 from floe_ingestion.sources.base import ResourceSpec
 from floe_ingestion.sources.function import FunctionConnector
@@ -165,7 +165,7 @@ def _land(
     context: dg.AssetExecutionContext, ingestion: StagingPlugin, pipeline: IngestionPipeline, tables: list[TableSpec]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Stage table by table; the IO manager commits each before the next is staged."""
-    partition, continues = partition_of(context), _failed_runs_before(context)
+    partition, continues = partition_of(context), failed_runs_before(context.run, context.instance)
     request = LoadRequest(
         resources=tuple(table.resource for table in tables),
         window=window_of(context, tables[0].partitions),
@@ -177,19 +177,6 @@ def _land(
     )
     for staged in ingestion.stage(pipeline, request):
         yield dg.MaterializeResult(asset_key=table_key(staged.table), value=staged)
-
-
-def _failed_runs_before(context: dg.AssetExecutionContext) -> tuple[str, ...]:
-    """The runs that this one goes on from, back to the last that succeeded."""
-    found: list[str] = []
-    parent = context.run.parent_run_id
-    while parent is not None:
-        run = context.instance.get_run_by_id(parent)
-        if run is None or run.is_success:
-            break
-        found.append(parent)
-        parent = run.parent_run_id
-    return tuple(found)
 
 
 def _report(

@@ -1,4 +1,4 @@
-"""Dagster's door to the tables: staged loads go in as one commit, tables come out as data frames."""
+"""Dagster's door to the tables: what assets stage or return goes in as one commit, and comes out as asked for."""
 
 from __future__ import annotations
 
@@ -7,72 +7,83 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from floe_ingestion.asset_tables import identifier_of, provenance_of, rows_of_partitions, table_of, upstream_metadata
 from floe_ingestion.errors import PermanentError
+from floe_ingestion.frames import KNOWN, batches_of
+from floe_ingestion.pipeline import private_folder
 from floe_ingestion.resources import IcebergLakeResource
 from floe_ingestion.retries import dagster_failures
 from floe_ingestion.shown import first_rows, materialization_metadata, sentence
-from floe_ingestion.staging import StagedTable, Window
-from floe_ingestion.translator import PARTITION_COLUMN
+from floe_ingestion.spec_stored import ReadSettings, settings_of
+from floe_ingestion.staging import StagedTable
+from floe_ingestion.storing import stage_rows
 
 if TYPE_CHECKING:
-    from pyiceberg.table import Table
+    from pyiceberg.catalog import Catalog
 
 
 class IcebergIOManager(dg.ConfigurableIOManager):
-    """Commits what ingestion assets stage, and loads tables for assets downstream.
+    """Stores what assets return, commits what ingestion assets stage, and loads tables for assets downstream.
 
-    An asset downstream gets what its annotation says: `pyarrow.Table` (also without an annotation),
-    `polars.DataFrame`, `polars.LazyFrame`, `pandas.DataFrame` or `pyiceberg.table.Table`; in a partitioned
-    run, the rows of the upstream partitions.
+    An asset may return Arrow, Polars, pandas or DuckDB rows, and its key names the table. An asset downstream
+    gets what its annotation says: `pyarrow.Table` (also without an annotation), `pyarrow.RecordBatchReader`,
+    `polars.DataFrame`, `pandas.DataFrame`, `duckdb.DuckDBPyRelation`, `pyiceberg.table.DataScan` and more; in a
+    partitioned run, the rows of the upstream partitions. What the metadata of assets and inputs may say about
+    it stands in `spec_stored.py`.
     """
 
     lake: IcebergLakeResource = Field(default_factory=IcebergLakeResource)
+    schema_name: str = "public"
+    """The schema of assets whose key has one part."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Land a `StagedTable`; its numbers become the metadata of the materialisation."""
-        if not isinstance(obj, StagedTable):
-            raise dg.Failure(
-                f"{context.asset_key.to_user_string()}: the Iceberg IO manager lands what ingestion assets stage, "
-                f"and was given a {type(obj).__name__}. Use another io_manager_key for this asset.",
-                allow_retries=False,
-            )
-        from floe_ingestion.iceberg.commit import commit, load_table
-
-        with dagster_failures(str(obj.table)):
-            preview = first_rows(obj)  # the commit moves the files
-            catalog = self.lake.connect()
-            landed = commit(catalog, obj, obj.provenance, self.lake.staging_folder)
-            context.log.info(sentence(landed, obj))
-            for warning in obj.warnings:
-                context.log.warning(warning)
-            table = load_table(catalog, obj.table.identifier)
-            single = context.has_asset_partitions and len(context.asset_partition_keys) == 1
-            context.add_output_metadata(materialization_metadata(obj, landed, table, preview, single))
+        """Land rows, or a `StagedTable`; its numbers become the metadata of the materialisation."""
+        if obj is None:
+            context.log.info("Nothing was returned, and nothing is stored.")
+            return
+        with dagster_failures(context.asset_key.to_user_string() if context.has_asset_key else context.name):
+            if isinstance(obj, StagedTable):
+                self._land(context, self.lake.connect(), obj)
+            else:
+                self._store(context, obj)
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """The upstream table, as the input's annotation asks for it."""
+        """The upstream table, as the input's annotation and metadata ask for it."""
         from floe_ingestion.iceberg import read
         from floe_ingestion.iceberg.commit import load_table
 
-        with dagster_failures(context.asset_key.to_user_string()):
-            table = load_table(self.lake.connect(), tuple(context.asset_key.path))
+        name = context.asset_key.to_user_string()
+        with dagster_failures(name):
+            settings = settings_of(ReadSettings, context.definition_metadata, f"The metadata of the input {name}")
+            upstream = upstream_metadata(context)
+            identifier = identifier_of(context.asset_key, upstream.get("floe/table"), self.schema_name)
+            table = load_table(self.lake.connect(), identifier)
             if table is None:
-                raise PermanentError(
-                    f"There is no table {'.'.join(context.asset_key.path)} yet. Materialize its asset first."
-                )
-            return read.as_type(table, context.dagster_type.typing_type, _filter(context, table))
+                raise PermanentError(f"There is no table {'.'.join(identifier)} yet. Materialize its asset first.")
+            rows = rows_of_partitions(context, upstream, table)
+            return read.as_type(table, context.dagster_type.typing_type, rows, read.Part(**settings.model_dump()))
 
+    def _store(self, context: dg.OutputContext, rows: Any) -> None:
+        batches = batches_of(rows)
+        if batches is None:
+            raise PermanentError(
+                f"The Iceberg IO manager was given a {type(rows).__name__}. Return {KNOWN}, or nothing, or use "
+                f"another io_manager_key for this asset."
+            )
+        spec, window = table_of(context, self.schema_name)
+        catalog, home = self.lake.connect(), self.lake.staging_folder
+        with private_folder(home) as folder:
+            staged = stage_rows(batches, spec, window, provenance_of(context), catalog, folder)
+            self._land(context, catalog, staged)
 
-def _filter(context: dg.InputContext, table: Table) -> Any:
-    """The row filter of the upstream partitions; None for the whole table."""
-    from floe_ingestion.iceberg.partition import window_filter
+    def _land(self, context: dg.OutputContext, catalog: Catalog, staged: StagedTable) -> None:
+        from floe_ingestion.iceberg.commit import commit, load_table
 
-    metadata = context.upstream_output.definition_metadata if context.upstream_output is not None else {}
-    column = metadata.get(PARTITION_COLUMN)
-    if column is None or not context.has_asset_partitions:
-        return None
-    column = getattr(column, "value", column)
-    if isinstance(context.asset_partitions_def, dg.TimeWindowPartitionsDefinition):
-        bounds = context.asset_partitions_time_window
-        return window_filter(Window(str(column), bounds.start, bounds.end), table.schema())
-    return window_filter(Window(str(column), values=tuple(context.asset_partition_keys)), table.schema())
+        preview = first_rows(staged)  # the commit moves the files
+        landed = commit(catalog, staged, staged.provenance, self.lake.staging_folder)
+        context.log.info(sentence(landed, staged))
+        for warning in staged.warnings:
+            context.log.warning(warning)
+        table = load_table(catalog, staged.table.identifier)
+        single = context.has_asset_partitions and len(context.asset_partition_keys) == 1
+        context.add_output_metadata(materialization_metadata(staged, landed, table, preview, single))

@@ -48,3 +48,16 @@ def dagster_failures(place: str, retry: RetrySpec | None = None) -> Iterator[Non
             metadata={"category": type(found).__name__, "tried again": not permanent},
             allow_retries=not permanent,
         ) from cause
+
+
+def failed_runs_before(run: dg.DagsterRun, instance: dg.DagsterInstance) -> tuple[str, ...]:
+    """The runs that `run` goes on from, back to the last that succeeded."""
+    found: list[str] = []
+    parent = run.parent_run_id
+    while parent is not None:
+        before = instance.get_run_by_id(parent)
+        if before is None or before.is_success:
+            break
+        found.append(parent)
+        parent = before.parent_run_id
+    return tuple(found)

@@ -31,6 +31,7 @@ from floe_ingestion.formats import (
     mistake_of_place,
     one_or_many,
 )
+from floe_ingestion.naming import normalize_column
 from floe_ingestion.spec_runs import MaintenanceSpec as MaintenanceSpec
 from floe_ingestion.spec_runs import RetrySpec as RetrySpec
 from floe_ingestion.spec_runs import ScheduleSpec as ScheduleSpec
@@ -238,7 +239,15 @@ class TableSpec(StrictModel):
     properties: Mapping[str, str] = {}
     incremental: IncrementalSpec | None = None
     partitions: PartitionsSpec | None = None
+    more_partitions: tuple[PartitionsSpec, ...] = ()
+    """Further dimensions; a partition is then a choice in each."""
+    own_names: bool = False
+    """Columns keep the names that they come with; else they become snake case."""
     description: str | None = None
+
+    def column(self, name: str) -> str:
+        """What the table calls the column that comes as `name`."""
+        return name if self.own_names else normalize_column(name)
 
     @property
     def identifier(self) -> tuple[str, ...]:

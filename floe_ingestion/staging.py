@@ -38,10 +38,18 @@ class Window:
     """The keys of static partitions; then there are no bounds."""
     strict: bool = False
     """Rows outside are an error; else they are left out and counted."""
+    also: Window | None = None
+    """A window of another column in which the rows lie as well, for partitions of several dimensions."""
 
     def in_table(self) -> Window:
         """This window with its column as the table calls it, and not the source."""
-        return replace(self, column=normalize_column(self.column))
+        also = self.also.in_table() if self.also is not None else None
+        return replace(self, column=normalize_column(self.column), also=also)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that say whether a row lies in it."""
+        return (self.column, *(self.also.columns if self.also is not None else ()))
 
     def bounds(self, kind: ColumnKind) -> tuple[Bound, Bound]:
         """Start and end of a time window in the terms of a column of `kind`.

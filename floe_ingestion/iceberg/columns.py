@@ -12,7 +12,6 @@ from pyiceberg.table.name_mapping import MappedField, NameMapping
 
 from floe_ingestion.errors import ConfigurationError, KeyViolation
 from floe_ingestion.iceberg.types import carried
-from floe_ingestion.naming import normalize_column
 from floe_ingestion.spec import ColumnSpec, TableSpec
 
 _VARIANTS: tuple[tuple[tuple[type[ice.IcebergType], ...], str], ...] = (
@@ -30,7 +29,7 @@ _VARIANTS: tuple[tuple[tuple[type[ice.IcebergType], ...], str], ...] = (
 
 def declared_columns(spec: TableSpec) -> dict[str, ColumnSpec]:
     """The declared columns of a table, by the name that they have in it."""
-    return {normalize_column(name): column for name, column in spec.columns.items()}
+    return {spec.column(name): column for name, column in spec.columns.items()}
 
 
 def variant_name(column: str, type_: ice.IcebergType) -> str:

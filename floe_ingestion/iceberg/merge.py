@@ -13,7 +13,7 @@ from pyiceberg.table import FileScanTask, Table
 from floe_ingestion.iceberg.data_files import read_raw
 from floe_ingestion.iceberg.keys import ROW, StagedRows, all_but, rows_at
 from floe_ingestion.iceberg.matches import Matches, key_range
-from floe_ingestion.iceberg.partition import window_filter, window_mask
+from floe_ingestion.iceberg.partition import positions_inside, window_filter
 from floe_ingestion.iceberg.plan import Merge
 from floe_ingestion.iceberg.removal import Removal, remove
 from floe_ingestion.iceberg.versions import merge_versions
@@ -54,13 +54,8 @@ def _rows_of_window(table: Table, window: Window | None) -> Callable[[FileScanTa
     """The rows of a data file that a partitioned run is about: one file may hold rows of other windows too."""
     if window is None:
         return None
-    type_ = table.schema().find_field(window.column).field_type
-
-    def inside(task: FileScanTask) -> pa.Array:
-        values = read_raw(table, task, [window.column])[window.column].combine_chunks()
-        return pc.indices_nonzero(pc.fill_null(window_mask(window, values, type_), False)).cast(pa.int64())
-
-    return inside
+    schema = table.schema()
+    return lambda task: positions_inside(window, read_raw(table, task, window.columns), schema)
 
 
 def _by_telling(staged: StagedTable, rows: StagedRows) -> list[str]:

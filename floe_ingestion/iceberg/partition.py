@@ -7,7 +7,7 @@ change of metadata only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import reduce
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg import types as ice
-from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, In, LessThan
+from pyiceberg.expressions import AlwaysFalse, And, BooleanExpression, GreaterThanOrEqual, In, LessThan, Or
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec, partition_record_value
 from pyiceberg.schema import Schema
 from pyiceberg.transforms import (
@@ -30,8 +30,7 @@ from pyiceberg.transforms import (
 )
 
 from floe_ingestion.errors import ConfigurationError
-from floe_ingestion.naming import normalize_column
-from floe_ingestion.spec import TableSpec
+from floe_ingestion.spec import PartitionsSpec, TableSpec
 from floe_ingestion.staging import ColumnKind, Window
 
 _CALL = re.compile(r"(?P<name>[a-z]+)[(\[](?P<arguments>[^)\]]*)[)\]](?:\((?P<column>[^)]*)\))?\Z")
@@ -73,14 +72,36 @@ def partition_spec(spec: TableSpec, schema: Schema) -> PartitionSpec:
 
 def window_filter(window: Window, schema: Schema) -> BooleanExpression:
     """The rows of `window` as an Iceberg row filter."""
-    window = window.in_table()
+    if any(column not in schema.column_names for column in window.columns):
+        window = window.in_table()
     type_ = schema.find_field(window.column).field_type
     if window.values:
-        return In(window.column, [_literal(value, type_) for value in window.values])
-    start, end = (
-        bound.isoformat() if isinstance(bound, date) else bound for bound in window.bounds(_kind(window, type_))
-    )
-    return And(GreaterThanOrEqual(window.column, start), LessThan(window.column, end))
+        own = In(window.column, [_literal(value, type_) for value in window.values])
+    else:
+        start, end = (
+            bound.isoformat() if isinstance(bound, date) else bound for bound in window.bounds(_kind(window, type_))
+        )
+        own = And(GreaterThanOrEqual(window.column, start), LessThan(window.column, end))
+    return own if window.also is None else And(own, window_filter(window.also, schema))
+
+
+def any_window_filter(windows: Sequence[Window], schema: Schema) -> BooleanExpression:
+    """The rows that lie in one of `windows`; no row for none."""
+    filters = [window_filter(window, schema) for window in windows]
+    return reduce(Or, filters) if filters else AlwaysFalse()
+
+
+def inside(window: Window, rows: pa.RecordBatch | pa.Table, schema: Schema) -> pa.Array:
+    """Which of `rows` lie in `window`; null where a value that would tell it is null."""
+    values = rows.column(window.column)
+    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    mask = window_mask(window, values, schema.find_field(window.column).field_type)
+    return mask if window.also is None else pc.and_kleene(mask, inside(window.also, rows, schema))
+
+
+def positions_inside(window: Window, rows: pa.Table, schema: Schema) -> pa.Array:
+    """The positions of the rows that lie in `window`."""
+    return pc.indices_nonzero(pc.fill_null(inside(window, rows, schema), False)).cast(pa.int64())
 
 
 def window_mask(window: Window, values: pa.Array, type_: ice.IcebergType) -> pa.Array:
@@ -131,10 +152,12 @@ def _partition_values(batch: pa.RecordBatch, field: PartitionField, schema: Sche
 
 
 def _of_window(spec: TableSpec, schema: Schema) -> list[tuple[str, Transform[Any, Any]]]:
-    partitions = spec.partitions
-    if partitions is None:
-        return []
-    column = normalize_column(partitions.column)
+    dimensions = (*([spec.partitions] if spec.partitions is not None else ()), *spec.more_partitions)
+    return [term for partitions in dimensions for term in _of_dimension(spec, partitions, schema)]
+
+
+def _of_dimension(spec: TableSpec, partitions: PartitionsSpec, schema: Schema) -> list[tuple[str, Transform[Any, Any]]]:
+    column = spec.column(partitions.column)
     try:
         type_ = schema.find_field(column).field_type
     except ValueError as error:

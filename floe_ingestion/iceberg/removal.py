@@ -19,7 +19,7 @@ from pyiceberg.table import FileScanTask, Table
 from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions, only_of, write_positions
 from floe_ingestion.iceberg.keys import all_but, rows_at_positions
-from floe_ingestion.iceberg.partition import window_filter, window_mask
+from floe_ingestion.iceberg.partition import positions_inside, window_filter
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.spec import MergeMode
@@ -63,13 +63,11 @@ def removal_of_everything(table: Table) -> Removal:
 def removal_of_window(table: Table, window: Window, mode: MergeMode, folder: Path) -> Removal:
     """For a partition: exactly the rows of its window, whichever files they lie in."""
     schema = table.schema()
-    type_ = schema.find_field(window.column).field_type
 
     def doomed(task: FileScanTask) -> pa.Array | None:
         if task.residual == AlwaysTrue():
             return None  # the partition says that every row lies in the window
-        values = read_raw(table, task, [window.column])[window.column].combine_chunks()
-        return pc.indices_nonzero(pc.fill_null(window_mask(window, values, type_), False)).cast(pa.int64())
+        return positions_inside(window, read_raw(table, task, window.columns), schema)
 
     return remove(table, window_filter(window, schema), doomed, mode, folder)
 

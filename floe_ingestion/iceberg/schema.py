@@ -116,8 +116,8 @@ class SchemaPlan:
     def _positions(self, incoming: pa.Schema) -> dict[str, int]:
         positions: dict[str, int] = {}
         for index, field in enumerate(incoming):
-            name = normalize_column(field.name)
-            if name in DLT_COLUMNS:
+            name = self.spec.column(field.name)
+            if name in DLT_COLUMNS and not self.spec.own_names:
                 continue
             if name in positions:
                 first = incoming.field(positions[name]).name
@@ -176,7 +176,8 @@ class SchemaPlan:
         cursor = {normalize_column(incremental.cursor_path)} if incremental is not None else set()
         window = {normalize_column(partitions.column)} if partitions is not None else set()
         variant = variant_name(name, type_)
-        if name in {*self.key, *cursor, *window} or met.required or variant in taken:
+        # Who names columns also decides about their types: a second column would hide that they changed.
+        if self.spec.own_names or name in {*self.key, *cursor, *window} or met.required or variant in taken:
             raise SchemaConflict(str(self.spec), name, str(met.field_type), str(type_))
         return variant
 

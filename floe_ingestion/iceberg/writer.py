@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from floe_ingestion.errors import OutsideWindow
-from floe_ingestion.iceberg.partition import split, window_mask
+from floe_ingestion.iceberg.partition import inside, split
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.staging import StagedFile, Window
 
@@ -130,12 +130,11 @@ class ParquetSink:
         if self._window is None:
             return batch
         assert self.plan.schema is not None
-        type_ = self.plan.schema.find_field(self._window.column).field_type
-        inside = window_mask(self._window, batch.column(self._window.column), type_)
-        if inside.null_count:
-            self._discard("no partition", inside.null_count)
-        kept = batch.filter(inside)
-        outside = batch.num_rows - inside.null_count - kept.num_rows
+        mask = inside(self._window, batch, self.plan.schema)
+        if mask.null_count:
+            self._discard("no partition", mask.null_count)
+        kept = batch.filter(mask)
+        outside = batch.num_rows - mask.null_count - kept.num_rows
         if outside and self._window.strict:
             raise OutsideWindow(
                 f"{self.plan.spec}: the source sent {outside} rows whose {self._window.column!r} lies outside the "
