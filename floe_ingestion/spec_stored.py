@@ -6,7 +6,7 @@ All keys begin with `floe/`; what an asset says there is held to the same rules 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, model_validator
@@ -30,7 +30,8 @@ PREFIX = "floe/"
 
 
 def _instant(value: object) -> object:
-    checked = valid_moment(value)
+    # Dagster keeps a time as seconds (`MetadataValue.timestamp`), and takes no datetime.
+    checked = datetime.fromtimestamp(value, timezone.utc) if isinstance(value, float) else valid_moment(value)
     if isinstance(checked, str):
         checked = datetime.fromisoformat(checked.replace("Z", "+00:00"))
     return instant(checked, "UTC") if isinstance(checked, date) else checked
