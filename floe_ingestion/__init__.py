@@ -9,14 +9,17 @@ from floe_ingestion.version import __version__
 
 if TYPE_CHECKING:
     from floe_ingestion.assets import dlt_asset
+    from floe_ingestion.component import FloeIngestionComponent
     from floe_ingestion.definitions import build_definitions
     from floe_ingestion.io_manager import IcebergIOManager
     from floe_ingestion.loading import load_spec
-    from floe_ingestion.resources import DltIngestionResource
+    from floe_ingestion.resources import DltIngestionResource, IcebergLakeResource
 
 _HOMES = {
     "DltIngestionResource": "floe_ingestion.resources",
+    "FloeIngestionComponent": "floe_ingestion.component",
     "IcebergIOManager": "floe_ingestion.io_manager",
+    "IcebergLakeResource": "floe_ingestion.resources",
     "build_definitions": "floe_ingestion.definitions",
     "dlt_asset": "floe_ingestion.assets",
     "load_spec": "floe_ingestion.loading",
@@ -24,7 +27,9 @@ _HOMES = {
 
 __all__ = [
     "DltIngestionResource",
+    "FloeIngestionComponent",
     "IcebergIOManager",
+    "IcebergLakeResource",
     "__version__",
     "build_definitions",
     "dlt_asset",
@@ -37,3 +42,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})  # where `dg` looks for components

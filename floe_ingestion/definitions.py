@@ -57,8 +57,7 @@ def build_definitions(
 
 def lake_of(spec: Spec, home: str | os.PathLike[str] | None = None) -> IcebergLakeResource:
     """The catalog and storage that `plugins` names."""
-    folder = Path(spec.path).resolve().parent
-    home = Path(home or os.environ.get(HOME_VARIABLE) or folder / DEFAULT_HOME).absolute()
+    home = Path(home or home_in(Path(spec.path).resolve().parent)).absolute()
     return IcebergLakeResource(
         catalog=spec.plugins.catalog.type,
         catalog_config=dict(spec.plugins.catalog.config),
@@ -67,6 +66,11 @@ def lake_of(spec: Spec, home: str | os.PathLike[str] | None = None) -> IcebergLa
         home=str(home),
         place=f"{spec.path}: plugins",
     )
+
+
+def home_in(folder: Path) -> Path:
+    """Where the embedded catalog lives, unless somebody says otherwise: where FLOE_HOME says, else in `folder`."""
+    return Path(os.environ.get(HOME_VARIABLE) or folder / DEFAULT_HOME)
 
 
 def _ingestion(choice: PluginChoice, lake: IcebergLakeResource, folder: Path, place: str) -> Any:

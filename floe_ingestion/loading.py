@@ -32,7 +32,7 @@ from floe_ingestion.sources.base import ResourceSpec, SourceConnector
 from floe_ingestion.sources.registry import connector_class
 from floe_ingestion.spec import DefaultsSpec, PluginsSpec, SourceSpec, Spec, StrictModel
 
-_SECTIONS = ("plugins", "ingestion")
+SECTIONS = ("plugins", "ingestion")
 _Find = Callable[[str], type[SourceConnector]]
 _SOURCES: YamlPath = ("ingestion", "sources")
 # Keys of a source that have no part in which tables it lands: a mistake there must not hide one elsewhere.
@@ -67,10 +67,18 @@ def load_spec(path: str | os.PathLike[str]) -> Spec:
             f"{name} is not there, or is no file. Write it (an `ingestion:` section with `sources:`), or say "
             f"where it is in the environment variable FLOE_SPEC."
         )
-    file = YamlFile.read(Path(name), name, _SECTIONS)
-    report = Report(name, file)
-    plugins = _plugins(file, report)
-    section = _section(file, report)
+    file = YamlFile.read(Path(name), name, SECTIONS)
+    return spec_of(file.data, Report(name, file), file.top_level_keys)
+
+
+def spec_of(data: Mapping[str, Any], report: Report, keys: Sequence[str] = ()) -> Spec:
+    """The sections `plugins` and `ingestion` of `data` as a spec, called as `report` is; `keys` are all sections.
+
+    Raises a `ConfigurationError` with every mistake.
+    """
+    name = report.name
+    plugins = _plugins(data, keys, report)
+    section = _section(data, keys, report)
     at = ("ingestion", "defaults")
     defaults = report.validated(DefaultsSpec, section.get("defaults", {}), at).model or DefaultsSpec()
     entries = _entries(section, defaults, report)
@@ -132,22 +140,22 @@ def _agree(entry: dict[str, Any], key: str, value: str, report: Report, at: Yaml
         report.add((*at, key), f"is not {value!r}, which was passed as an argument. Leave it out here")
 
 
-def _plugins(file: YamlFile, report: Report) -> PluginsSpec:
-    if "plugins" not in file.data:
+def _plugins(data: Mapping[str, Any], keys: Sequence[str], report: Report) -> PluginsSpec:
+    if "plugins" not in data:
         # Other sections are not ours, but plugins passed over would land rows in the default warehouse.
-        for key in file.top_level_keys:
-            if key not in _SECTIONS and nearest(key, ["plugins"]):
+        for key in keys:
+            if key not in SECTIONS and nearest(key, ["plugins"]):
                 report.add((key,), "is not read. Did you mean 'plugins'?")
-    return report.validated(PluginsSpec, file.data.get("plugins", {}), ("plugins",)).model or PluginsSpec()
+    return report.validated(PluginsSpec, data.get("plugins", {}), ("plugins",)).model or PluginsSpec()
 
 
-def _section(file: YamlFile, report: Report) -> Mapping[str, Any]:
-    if "ingestion" not in file.data:
-        near = [key for key in file.top_level_keys if nearest(key, ["ingestion"])]
+def _section(data: Mapping[str, Any], keys: Sequence[str], report: Report) -> Mapping[str, Any]:
+    if "ingestion" not in data:
+        near = [key for key in keys if nearest(key, ["ingestion"])]
         instead = f"is it what {near[0]!r} should be?" if near else "write `ingestion:` with `sources:` in it"
         report.add(("ingestion",), f"is missing; {instead}")
         return {}
-    section = report.validated(_Section, file.data["ingestion"], ("ingestion",)).data
+    section = report.validated(_Section, data["ingestion"], ("ingestion",)).data
     return section if is_mapping(section) else {}
 
 

@@ -34,12 +34,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("resources", "io_manager", "shown", "asset_tables", "windows", "translator", "partitions", "retries"),
     ("assets", "checks", "schedules", "maintenance_jobs"),
     ("definitions",),
-    ("running",),
+    ("running", "component"),
     ("cli", "cli_base", "cli_tables", "testing"),
 )
 DAGSTER_SIDE = LAYERS[8] + LAYERS[9] + LAYERS[10] + LAYERS[11]
 HEAVY = ("dagster", "dagster_dlt", "dlt", "pyiceberg", "pyarrow", "sqlalchemy", "polars", "pandas", "connectorx")
-PUBLIC = {"DltIngestionResource", "IcebergIOManager", "__version__", "build_definitions", "dlt_asset", "load_spec"}
+PUBLIC = {
+    *("DltIngestionResource", "FloeIngestionComponent", "IcebergIOManager", "IcebergLakeResource"),
+    *("__version__", "build_definitions", "dlt_asset", "load_spec"),
+}
 
 
 @dataclass(frozen=True)

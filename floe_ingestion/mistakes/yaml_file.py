@@ -34,17 +34,21 @@ class _Unreadable:
 class YamlFile:
     """Sections of a YAML file: `data`, the `problems` of the YAML itself, and where everything stands.
 
-    Other sections are not looked at: they may hold tags that only their owners know.
+    Other sections are not looked at: they may hold tags that only their owners know. With a `line` it is a file of
+    Dagster's components (`defs.yaml`), and the sections stand under `attributes` of the document around that line.
     """
 
-    def __init__(self, name: str, text: str, sections: tuple[str, ...]) -> None:
+    def __init__(self, name: str, text: str, sections: tuple[str, ...], line: int | None = None) -> None:
         self.name = name
         self.problems: list[Problem] = []
         self._names = sections
         self._entries: dict[int, _Entries] = {}
         self._values: dict[int, Any] = {}
         self._open: set[int] = set()
-        self._loader, self._root = _composed(name, text)
+        if line is None:
+            self._loader, self._root = _composed(name, text)
+        else:
+            self._loader, self._root = _attributes(text, line)
         self.data: dict[str, Any] = self._sections()
 
     @classmethod
@@ -206,6 +210,17 @@ def _composed(name: str, text: str) -> tuple[yaml.SafeLoader, yaml.Node | None]:
         message = f"holds the character {chr(error.character)!a}, which YAML forbids. Remove it"
         line = text.count("\n", 0, error.position) + 1
         raise ConfigurationError.of_file(name, [Problem("", message, line)]) from None
+
+
+def _attributes(text: str, line: int) -> tuple[yaml.SafeLoader, yaml.Node | None]:
+    """What stands under `attributes` in the document around `line`; None where there is none."""
+    loader, found = yaml.SafeLoader(text), None
+    while loader.check_node():
+        node = loader.get_node()
+        if node is not None and (found is None or _line(node) <= line):
+            found = node
+    pairs = found.value if isinstance(found, yaml.MappingNode) else []
+    return loader, next((value for key, value in pairs if key.value == "attributes"), None)
 
 
 # PyYAML's words for what goes wrong, and ours; the first that fits.
