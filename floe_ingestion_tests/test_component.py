@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from floe_ingestion_tests.lake import Lake
 
 pytestmark = pytest.mark.dagster
 
+PAGE = Path(__file__).parent.parent / "docs" / "component.md"
 TYPE = "floe_ingestion.FloeIngestionComponent"
 SHOP = f"""
 type: {TYPE}
@@ -236,6 +238,18 @@ def test_what_is_scaffolded_loads(project: DgProject, source: str) -> None:
     scaffold_object(project.defs / "made", TYPE, json.dumps({"source": source}), "yaml", project.root)
 
     assert any(key.startswith("bronze/") for key in keys_of(project.load()))
+
+
+def test_the_page_on_components_is_right(project: DgProject) -> None:
+    page = PAGE.read_text("utf-8")
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ((typename, folder, source),) = re.findall(r"^dg scaffold defs (\S+) (\S+) --source (\S+)$", page, re.MULTILINE)
+
+    project.write(text, "written")
+    assert keys_of(project.load()) >= {"bronze/orders", "bronze/customers"}
+
+    scaffold_object(project.defs / folder, typename, json.dumps({"source": source}), "yaml", project.root)
+    assert text.endswith((project.defs / folder / "defs.yaml").read_text("utf-8").partition("sources:\n")[2])
 
 
 def test_dg_finds_the_component() -> None:

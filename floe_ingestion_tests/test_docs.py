@@ -115,7 +115,7 @@ def test_the_code_location_of_the_readme_loads_without_any_variable(quickstart, 
     ids=lambda value: value.name if isinstance(value, Path) else value.splitlines()[0][:40],
 )
 def test_the_python_of_the_docs_runs(page, block, quickstart):
-    exec(compile(block, str(page), "exec"), {"__name__": "docs"})
+    exec(compile(block, str(page), "exec", dont_inherit=True), {"__name__": "docs"})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

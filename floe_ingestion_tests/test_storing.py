@@ -18,6 +18,7 @@ import pytest
 
 from floe_ingestion import IcebergIOManager
 from floe_ingestion_tests.dagster_fixtures import Project, category, failure, materialize, metadata
+from floe_ingestion_tests.lake import Lake
 
 pytestmark = pytest.mark.dagster
 
@@ -146,6 +147,19 @@ def test_a_reader_is_stored_without_ever_being_whole_in_memory(project: Project)
 
     assert project.snapshots("marts.cats")[0].rows_added == 40 * size // 1_000
     assert most < 40 * size / 2
+
+
+def test_the_project_of_the_docs_stores_and_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "io_manager.md").read_text("utf-8")
+    first = page.partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "docs"}
+    exec(compile(first, "docs/io_manager.md", "exec", dont_inherit=True), names)
+
+    materialize(list(names["defs"].assets), names["defs"].resources)
+
+    totals = Lake(tmp_path / ".floe").rows("marts.totals")
+    assert totals == [{"region": "eu", "amount": 30}, {"region": "us", "amount": 7}]
 
 
 # Where it goes
