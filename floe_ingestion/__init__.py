@@ -9,6 +9,7 @@ from floe_ingestion.version import __version__
 
 if TYPE_CHECKING:
     from floe_ingestion.assets import dlt_asset
+    from floe_ingestion.checks import table_checks
     from floe_ingestion.component import FloeIngestionComponent
     from floe_ingestion.definitions import build_definitions
     from floe_ingestion.io_manager import IcebergIOManager
@@ -23,6 +24,7 @@ _HOMES = {
     "build_definitions": "floe_ingestion.definitions",
     "dlt_asset": "floe_ingestion.assets",
     "load_spec": "floe_ingestion.loading",
+    "table_checks": "floe_ingestion.checks",
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "build_definitions",
     "dlt_asset",
     "load_spec",
+    "table_checks",
 ]
 
 

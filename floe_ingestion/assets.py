@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster_dlt import build_dlt_asset_specs
 
+from floe_ingestion.checks import check_specs, checks_alone, checks_of_load
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.mistakes.report import Report
 from floe_ingestion.partitions import partition_of, partitions_definition, window_of
@@ -31,6 +32,7 @@ from floe_ingestion.spec import (
     TableSpec,
     WriteDisposition,
 )
+from floe_ingestion.spec_checks import CheckSpec
 from floe_ingestion.staging import LoadRequest, Provenance
 from floe_ingestion.translator import FloeDltTranslator, Presentation, source_key, table_key
 
@@ -84,6 +86,7 @@ def dlt_asset(
     schema_contract: ContractSpec | str = "evolve",
     columns: Mapping[str, str] | None = None,
     partition_by: Sequence[str] = (),
+    checks: Sequence[CheckSpec | Mapping[str, Any]] = (),
     retry: RetrySpec | None = None,
     group: str | None = None,
     description: str | None = None,
@@ -115,6 +118,7 @@ def dlt_asset(
             {
                 "incremental": incremental,
                 "partitions": partitions,
+                "checks": checks,
                 "retry": retry,
                 "group": group,
                 "description": description or inspect.getdoc(function),
@@ -142,6 +146,7 @@ def _assets(
     @dg.multi_asset(
         name=pipeline.name,
         specs=_specs(pipeline, shown),
+        check_specs=check_specs(pipeline.tables),
         can_subset=True,
         partitions_def=partitions_definition(partitions) if partitions is not None else None,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions is not None else None,
@@ -149,22 +154,31 @@ def _assets(
         pool=pool,
     )
     def ingest(
-        context: dg.AssetExecutionContext, ingestion: dg.ResourceParam[IngestionPlugin]
-    ) -> Iterator[dg.MaterializeResult[Any]]:
+        context: dg.AssetExecutionContext,
+        ingestion: dg.ResourceParam[IngestionPlugin],
+        iceberg_io_manager: dg.ResourceParam[Any],
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         tables = [by_key[key] for key in by_key if key in context.selected_asset_keys]
+        unjudged = list(pipeline.tables)
         with dagster_failures(pipeline.name, retry):
-            if isinstance(ingestion, StagingPlugin):
-                yield from _land(context, ingestion, pipeline, tables)
-            else:
+            if tables and isinstance(ingestion, StagingPlugin):
+                yield from _land(context, ingestion, pipeline, tables, iceberg_io_manager)
+                unjudged = [table for table in unjudged if table not in tables]
+            elif tables:
                 yield from _report(ingestion, pipeline, tables)
+            yield from checks_alone(context, unjudged, iceberg_io_manager)
 
     return ingest
 
 
 def _land(
-    context: dg.AssetExecutionContext, ingestion: StagingPlugin, pipeline: IngestionPipeline, tables: list[TableSpec]
-) -> Iterator[dg.MaterializeResult[Any]]:
-    """Stage table by table; the IO manager commits each before the next is staged."""
+    context: dg.AssetExecutionContext,
+    ingestion: StagingPlugin,
+    pipeline: IngestionPipeline,
+    tables: list[TableSpec],
+    io_manager: Any,
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Stage table by table; the IO manager commits each before it is judged, and before the next is staged."""
     partition, continues = partition_of(context), failed_runs_before(context.run, context.instance)
     request = LoadRequest(
         resources=tuple(table.resource for table in tables),
@@ -177,6 +191,7 @@ def _land(
     )
     for staged in ingestion.stage(pipeline, request):
         yield dg.MaterializeResult(asset_key=table_key(staged.table), value=staged)
+        yield from checks_of_load(context, staged, io_manager)
 
 
 def _report(

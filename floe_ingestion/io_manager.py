@@ -85,5 +85,6 @@ class IcebergIOManager(dg.ConfigurableIOManager):
         for warning in staged.warnings:
             context.log.warning(warning)
         table = load_table(catalog, staged.table.identifier)
+        staged.receipt.landed, staged.receipt.table = landed, table
         single = context.has_asset_partitions and len(context.asset_partition_keys) == 1
         context.add_output_metadata(materialization_metadata(staged, landed, table, preview, single))

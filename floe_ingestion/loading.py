@@ -36,7 +36,9 @@ SECTIONS = ("plugins", "ingestion")
 _Find = Callable[[str], type[SourceConnector]]
 _SOURCES: YamlPath = ("ingestion", "sources")
 # Keys of a source that have no part in which tables it lands: a mistake there must not hide one elsewhere.
-_ASIDE = frozenset({"description", "owners", "tags", "group", "enabled", "schedule", "retry", "pool", "maintenance"})
+_ASIDE = frozenset(
+    {"description", "owners", "tags", "group", "enabled", "schedule", "retry", "pool", "maintenance", "checks"}
+)
 
 
 class _Section(StrictModel):

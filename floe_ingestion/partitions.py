@@ -21,6 +21,10 @@ _TIME_WINDOWS: dict[str, Any] = {
 }
 
 
+RANGE = "..."
+"""Between the first and the last key of a range of partitions."""
+
+
 def partitions_definition(spec: PartitionsSpec) -> dg.PartitionsDefinition:
     """Dagster's partitions of `spec`; a week begins on the weekday of its `start`."""
     if spec.type == "static":
@@ -59,7 +63,19 @@ def partition_of(context: dg.AssetExecutionContext) -> str:
     if not context.has_partition_key and not context.has_partition_key_range:
         return ""
     keys = context.partition_key_range
-    return keys.start if keys.start == keys.end else f"{keys.start}...{keys.end}"
+    return keys.start if keys.start == keys.end else f"{keys.start}{RANGE}{keys.end}"
+
+
+def window_between(spec: PartitionsSpec, partition: str) -> Window:
+    """The rows of what `partition_of` called `partition`, in an earlier run."""
+    first, _, last = partition.partition(RANGE)
+    definition = partitions_definition(spec)
+    if isinstance(definition, dg.TimeWindowPartitionsDefinition):
+        start = definition.time_window_for_partition_key(first).start
+        end = definition.time_window_for_partition_key(last or first).end
+        return Window(spec.column, start=start, end=end)
+    keys = definition.get_partition_keys()
+    return Window(spec.column, values=tuple(keys[keys.index(first) : keys.index(last or first) + 1]))
 
 
 def _local(moment: date, zone: str) -> datetime:

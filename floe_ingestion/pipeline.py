@@ -152,7 +152,7 @@ def _stage_table(
     stateful = window is None
     before = cursors.current(table) if stateful else None
     try:
-        state = _extract(spec, resource, sink, known, before, folder)
+        state, rows = _extract(spec, resource, sink, known, before, folder)
         files = sink.close()
         rejected = rejects.close()
         warnings = behind(connector, extraction, before) if not files else ()
@@ -172,6 +172,7 @@ def _stage_table(
         window=window,
         cursor_before=before,
         cursor=cursors.encode(state) if stateful else None,
+        rows_read=rows,
         discarded=dict(sink.discarded),
         warnings=warnings,
         seconds=time.monotonic() - began,
@@ -199,10 +200,10 @@ def key_of(spec: TableSpec, connector: Connector, resource: DltResource) -> tupl
 
 def _extract(
     spec: TableSpec, resource: DltResource, sink: ParquetSink, known: Any, cursor: str | None, folder: Path
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], int]:
     """Run dlt from `cursor`; Arrow goes to the sink at once, rows go through dlt's typing first.
 
-    Returns dlt's state of this source, which is the cursor to land with the rows.
+    Returns dlt's state of this source, which is the cursor to land with the rows, and how many rows it gave.
     """
     # dlt reports its use to its makers unless told not to; a library must not decide that for its users.
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
@@ -235,7 +236,7 @@ def _extract(
             write_normalized(spec, pipeline, sink)
         elif step.nothing_came:
             write_columns(resource, sink)
-        return dict(pipeline.state.get("sources", {}).get(source.name, {}))
+        return dict(pipeline.state.get("sources", {}).get(source.name, {})), step.rows
     finally:
         with suppress(Exception):  # leaving a pipeline must not hide what went wrong in it
             pipeline.deactivate()

@@ -14,6 +14,7 @@ from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.sources.base import ResourceSpec
 from floe_ingestion.spec import ContractSpec, DefaultsSpec, DestinationSpec, SourceSpec, TableSpec
+from floe_ingestion.spec_checks import mistake_of_check
 
 _BESIDE_PARTITIONS = "stands beside `partitions`, and the window of a partition takes its place. Remove one"
 _BESIDE_REPLACE = (
@@ -60,6 +61,7 @@ def landings(
             found.append(Landing(table, place, (*place, "incremental") if own else (*at, "incremental")))
     _check_names_of_one_table(source.destination, [resource for resource, _ in resources], at, report)
     _check_cursors(found, report)
+    _check_checks(source, resources, found, at, report)
     return found
 
 
@@ -168,6 +170,21 @@ def _check_cursors(found: Iterable[Landing], report: Report) -> None:
             report.add(landing.incremental, _BESIDE_REPLACE)
 
 
+def _check_checks(
+    source: SourceSpec,
+    resources: Sequence[tuple[ResourceSpec, YamlPath]],
+    found: Iterable[Landing],
+    at: YamlPath,
+    report: Report,
+) -> None:
+    """Note the checks whose defaults the table does not give."""
+    own = {place for resource, place in resources if resource.checks is not None}
+    for landing in found:
+        for check in landing.table.checks:
+            if mistake := mistake_of_check(check, landing.table):
+                report.add((*(landing.resource if landing.resource in own else at), "checks"), mistake)
+
+
 def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, name: tuple[str, ...]) -> TableSpec:
     destination = source.destination
     # What a destination says of tables in the same words holds for each of them.
@@ -184,6 +201,7 @@ def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, n
         "columns": _columns(destination.columns, resource.columns),
         "incremental": _first("incremental", resource, source),
         "partitions": source.partitions,
+        "checks": _given("checks", resource, source, defaults) or (),
         "description": _first("description", resource, source),
     }
     return TableSpec.model_validate({key: getattr(destination, key) for key in shared} | decided)
@@ -192,6 +210,11 @@ def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, n
 def _first(key: str, *models: BaseModel) -> Any:
     """What the first model says that says anything."""
     return next((value for model in models if (value := getattr(model, key))), None)
+
+
+def _given(key: str, *models: BaseModel) -> Any:
+    """What the first model says, be it that there is none."""
+    return next((value for model in models if (value := getattr(model, key)) is not None), None)
 
 
 def _mentions(data: Any, key: str) -> bool:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -26,6 +26,25 @@ _FEW = 8
 
 
 @dataclass(frozen=True)
+class CheckFound:
+    """What a check found in a table."""
+
+    table: str
+    name: str
+    passed: bool
+    severity: str
+    """`warn` or `error`."""
+    sentence: str
+
+    @property
+    def word(self) -> str:
+        """For people."""
+        if self.passed:
+            return "holds"
+        return "failed" if self.severity == "error" else "warns"
+
+
+@dataclass(frozen=True)
 class SourceResult:
     """What became of one source."""
 
@@ -34,6 +53,7 @@ class SourceResult:
     run_id: str
     tables: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """The metadata of each table that landed."""
+    checks: tuple[CheckFound, ...] = ()
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -44,6 +64,7 @@ class SourceResult:
             "run_id": self.run_id,
             "error": self.error,
             "tables": self.tables,
+            "checks": [asdict(check) for check in self.checks],
         }
 
     def lines(self) -> list[str]:
@@ -55,6 +76,7 @@ class SourceResult:
         ]
         warnings = [text for metadata in self.tables.values() for text in metadata.get("warnings", "").split("\n\n")]
         lines += [f"warning: {text}" for text in warnings if text]
+        lines += [f"{check.table}: {check.name} {check.word}: {check.sentence}" for check in self.checks]
         return [*lines, f"{self.source} failed: {self.error}"] if self.error else lines
 
 
@@ -139,7 +161,20 @@ def _run(
         materialization = event.step_materialization_data.materialization
         name = ".".join(materialization.asset_key.path)
         tables[name] = {key: _plain(value) for key, value in materialization.metadata.items()}
-    return SourceResult(source.name, result.success, result.run_id, tables, _error(result))
+    return SourceResult(source.name, result.success, result.run_id, tables, _checks(result), _error(result))
+
+
+def _checks(result: dg.ExecuteInProcessResult) -> tuple[CheckFound, ...]:
+    return tuple(
+        CheckFound(
+            ".".join(found.asset_key.path),
+            found.check_name,
+            found.passed,
+            found.severity.value.lower(),
+            found.description or "",
+        )
+        for found in result.get_asset_check_evaluations()
+    )
 
 
 def _error(result: dg.ExecuteInProcessResult) -> str | None:

@@ -19,6 +19,8 @@ class SinkStep(ItemTransform[Any, Any]):
     def __init__(self, sink: ParquetSink) -> None:
         super().__init__(lambda item: item)
         self._sink = sink
+        self.rows = 0
+        """Of all items, columnar or not."""
         self.rows_passed = False
         """Whether rows went on to dlt, which then has to normalise them."""
         self.nothing_came = True
@@ -32,6 +34,7 @@ class SinkStep(ItemTransform[Any, Any]):
         items = item if isinstance(item, list) else [item]
         self.nothing_came = self.nothing_came and not items
         rest = [piece for piece in items if not self._take(piece)]
+        self.rows += len(rest)
         self.rows_passed = self.rows_passed or bool(rest)
         if not rest:
             return None
@@ -40,6 +43,7 @@ class SinkStep(ItemTransform[Any, Any]):
     def _take(self, piece: Any) -> bool:
         table = as_arrow(piece)
         if table is not None:
+            self.rows += table.num_rows
             self._sink.write(table)
         return table is not None
 

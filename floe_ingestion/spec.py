@@ -32,6 +32,7 @@ from floe_ingestion.formats import (
     one_or_many,
 )
 from floe_ingestion.naming import normalize_column
+from floe_ingestion.spec_checks import Checks
 from floe_ingestion.spec_runs import MaintenanceSpec as MaintenanceSpec
 from floe_ingestion.spec_runs import RetrySpec as RetrySpec
 from floe_ingestion.spec_runs import ScheduleSpec as ScheduleSpec
@@ -171,6 +172,7 @@ class DefaultsSpec(StrictModel):
     retry: RetrySpec | None = None
     schedule: ScheduleSpec | None = None
     maintenance: MaintenanceSpec | None = None
+    checks: Checks | None = None
     group: Group | None = None
 
 
@@ -191,6 +193,7 @@ class SourceSpec(StrictModel):
     schedule: ScheduleSpec | None = None
     retry: RetrySpec | None = None
     maintenance: MaintenanceSpec | None = None
+    checks: Checks | None = None
     pool: Pool | None = None
     """Dagster's concurrency pool of the source's assets; `source_<name>` where absent."""
 
@@ -243,6 +246,7 @@ class TableSpec(StrictModel):
     """Further dimensions; a partition is then a choice in each."""
     own_names: bool = False
     """Columns keep the names that they come with; else they become snake case."""
+    checks: Checks = ()
     description: str | None = None
 
     def column(self, name: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData
     from pyiceberg.partitioning import PartitionSpec
     from pyiceberg.schema import Schema
+    from pyiceberg.table import Table
 
 
 ColumnKind = Literal["timestamptz", "timestamp", "date", "text", "integer"]
@@ -134,6 +135,8 @@ class StagedTable:
     """This run had landed it already; nothing was extracted and nothing is to be written."""
     rejected: StagedTable | None = None
     """The rows that the contract kept out, for the table `<name>__rejected`."""
+    rows_read: int | None = None
+    """What the source gave, counted before anything was left out; None where nobody counted."""
     discarded: Mapping[str, int] = field(default_factory=dict[str, int])
     """Rows that were read and left out, by reason."""
     warnings: tuple[str, ...] = ()
@@ -141,6 +144,7 @@ class StagedTable:
     seconds: float = 0.0
     """How long extraction and staging took."""
     load_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    receipt: Receipt = field(default_factory=lambda: Receipt(), compare=False, repr=False)
 
     @property
     def rows(self) -> int:
@@ -166,6 +170,8 @@ class Landed:
     rows_deleted: int = 0
     rows_unchanged: int = 0
     """Rows of a merge that the table held already, value by value; they were not written."""
+    rows_marking: int = 0
+    """Staged rows of a merge that only said that their key is gone."""
     rows_total: int = 0
     """Live rows of the whole table behind this commit."""
     files_added: int = 0
@@ -175,6 +181,15 @@ class Landed:
     columns_changed: Sequence[str] = ()
     already_landed: bool = False
     duplicates_dropped: int = 0
+
+
+@dataclass
+class Receipt:
+    """Where the IO manager leaves what its commit made, for the step that goes on with it: its checks."""
+
+    landed: Landed | None = None
+    table: Table | None = None
+    """As it was loaded behind the commit; it may have moved on."""
 
 
 def _bound(moment: datetime, kind: ColumnKind) -> Bound:

@@ -11,6 +11,7 @@ from dagster_dlt import DagsterDltTranslator
 from dagster_dlt.translator import DltResourceTranslatorData
 
 from floe_ingestion.spec import TableSpec
+from floe_ingestion.spec_checks import age, freshness_policy
 
 IO_MANAGER_KEY = "iceberg_io_manager"
 PARTITION_COLUMN = "floe/partition_column"
@@ -62,7 +63,14 @@ class FloeDltTranslator(DagsterDltTranslator):
             tags=dict(shown.tags),
             kinds={"dlt", "iceberg", *shown.kinds[: _MOST_KINDS - 2]},
             metadata=_definition_metadata(table),
+            freshness_policy=_freshness_policy(table),
         ).with_io_manager_key(IO_MANAGER_KEY)
+
+
+def _freshness_policy(table: TableSpec) -> dg.FreshnessPolicy | None:
+    """Dagster's own, which it evaluates also while nothing runs: that is when an asset grows old."""
+    check = freshness_policy(table.checks)
+    return dg.FreshnessPolicy.time_window(fail_window=age(check.max_age)) if check is not None else None
 
 
 def default_description(table: TableSpec) -> str:

@@ -25,12 +25,12 @@ MOST_LINES = 300
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "formats", "naming", "store_errors"),
     ("secrets",),
-    ("spec", "spec_runs", "spec_stored", "staging", "classify", "mistakes", "mistakes.*"),
+    ("spec", "spec_checks", "spec_runs", "spec_stored", "staging", "classify", "mistakes", "mistakes.*"),
     ("plugins", "plugins.*"),
     ("iceberg", "iceberg.*"),
     ("sources", "sources.*"),
     ("resolution", "loading"),
-    ("sink", "rows", "behind", "pipeline", "lake", "upkeep", "frames", "storing"),
+    ("sink", "rows", "behind", "pipeline", "lake", "upkeep", "frames", "storing", "verdict", "reconciling", "judging"),
     ("resources", "io_manager", "shown", "asset_tables", "windows", "translator", "partitions", "retries"),
     ("assets", "checks", "schedules", "maintenance_jobs"),
     ("definitions",),
@@ -41,7 +41,7 @@ DAGSTER_SIDE = LAYERS[8] + LAYERS[9] + LAYERS[10] + LAYERS[11]
 HEAVY = ("dagster", "dagster_dlt", "dlt", "pyiceberg", "pyarrow", "sqlalchemy", "polars", "pandas", "connectorx")
 PUBLIC = {
     *("DltIngestionResource", "FloeIngestionComponent", "IcebergIOManager", "IcebergLakeResource"),
-    *("__version__", "build_definitions", "dlt_asset", "load_spec"),
+    *("__version__", "build_definitions", "dlt_asset", "load_spec", "table_checks"),
 }
 
 

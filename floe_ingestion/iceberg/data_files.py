@@ -33,9 +33,9 @@ def read_raw(table: Table, task: FileScanTask, columns: Sequence[str]) -> pa.Tab
         )
 
 
-def raw_batches(table: Table, task: FileScanTask) -> Iterator[pa.RecordBatch]:
-    """All columns of a data file, in bounded memory."""
-    wanted = schema_to_pyarrow(table.schema())
+def raw_batches(table: Table, task: FileScanTask, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Columns of a data file, all by default, in bounded memory."""
+    wanted = schema_to_pyarrow(table.schema() if columns is None else table.schema().select(*columns))
     with table.io.new_input(task.file.file_path).open() as stream, pq.ParquetFile(stream) as file:
         sources = _sources(file.schema_arrow, wanted)
         if sources is None:

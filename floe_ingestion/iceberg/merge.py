@@ -30,7 +30,8 @@ def merge(table: Table | None, staged: StagedTable, folder: Path) -> Merge:
         return Merge(Removal(), ())
     if table is None:
         marked = _marked_rows(rows, staged.table.hard_delete)
-        return Merge(Removal(), rows_at(staged.files, all_but(rows.count, [marked]), folder))
+        files = rows_at(staged.files, all_but(rows.count, [marked]), folder)
+        return Merge(Removal(), files, markers=len(marked))
     strategy = staged.table.merge_strategy
     if strategy == "scd2":
         return merge_versions(table, staged, rows, _by_telling(staged, rows), folder)
@@ -47,7 +48,7 @@ def merge(table: Table | None, staged: StagedTable, folder: Path) -> Merge:
     files = rows_at(staged.files, all_but(rows.count, [*unchanged, marked]), folder)
     same = sum(len(positions) for positions in unchanged)
     deleted = found.count_of(marked)
-    return Merge(removal, files, same, removal.rows - deleted, deleted)
+    return Merge(removal, files, same, removal.rows - deleted, deleted, len(marked))
 
 
 def _rows_of_window(table: Table, window: Window | None) -> Callable[[FileScanTask], pa.Array] | None:

@@ -21,3 +21,5 @@ class Merge:
     """Rows of the table that staged ones take the place of."""
     deleted: int = 0
     """Rows that leave for good: by their `hard_delete` marker, or because a full load no longer has them."""
+    markers: int = 0
+    """Staged rows that only say that their key is gone; they are not written."""

@@ -74,6 +74,7 @@ def unchanged(table: Table, staged: StagedTable, plan: Merge, duplicates: int) -
         snapshot_id=snapshot.snapshot_id if snapshot is not None else None,
         load_id=staged.load_id,
         rows_unchanged=plan.unchanged,
+        rows_marking=plan.markers,
         rows_total=live_rows(snapshot) if snapshot is not None else 0,
         metadata_location=table.metadata_location,
         duplicates_dropped=duplicates,
@@ -98,23 +99,26 @@ def _described(
         rows_updated=int(summary.get(UPDATED, 0)),
         rows_deleted=int(summary.get(DELETED, 0)),
         rows_unchanged=plan.unchanged if plan is not None else 0,
+        rows_marking=plan.markers if plan is not None else 0,
         rows_total=live_rows(snapshot),
         files_added=int(summary.get("added-data-files", 0)),
         bytes_added=int(summary.get("added-files-size", 0)),
         metadata_location=table.metadata_location,
-        columns_added=_new_columns(before, table.schema()) if before is not None else (),
-        columns_changed=_changed_columns(before, table.schema()) if before is not None else (),
+        columns_added=new_columns(before, table.schema()) if before is not None else (),
+        columns_changed=changed_columns(before, table.schema()) if before is not None else (),
         already_landed=already,
         duplicates_dropped=duplicates,
     )
 
 
-def _new_columns(before: Schema, after: Schema) -> list[str]:
+def new_columns(before: Schema, after: Schema) -> list[str]:
+    """Columns that `before` had not."""
     known = set(before.column_names)
     return [name for name in after.column_names if name not in known]
 
 
-def _changed_columns(before: Schema, after: Schema) -> list[str]:
+def changed_columns(before: Schema, after: Schema) -> list[str]:
+    """Columns of another type than in `before`, with both types."""
     known = {field.name: field.field_type for field in before.fields}
     return [
         f"{field.name}: {known[field.name]} → {field.field_type}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from floe_ingestion.spec import Columns, Contract, IncrementalSpec, Names, StrictModel, TableSpec, WriteDisposition
+from floe_ingestion.spec_checks import Checks
 from floe_ingestion.staging import Window
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class ResourceSpec(StrictModel):
     schema_contract: Contract | None = None
     columns: Columns = Field(default={})
     incremental: IncrementalSpec | None = None
+    checks: Checks | None = None
 
 
 def named(value: Any) -> Any:
