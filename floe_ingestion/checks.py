@@ -85,7 +85,7 @@ class _Checked(StrictModel):
 
 def table_checks(
     *,
-    asset: dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition,
+    asset: dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition | dg.AssetSpec,
     table: str,
     checks: Sequence[CheckSpec | Mapping[str, Any]],
     name: str | None = None,
@@ -101,7 +101,7 @@ def table_checks(
         report.add(("checks",), "`freshness` names no column. Write one, or give the asset a `dg.FreshnessPolicy`")
     report.close()
     assert checked is not None
-    found, key = checked.checks, dg.AssetKey.from_coercible_or_definition(asset)
+    found, key = checked.checks, _key_of(asset)
 
     @dg.multi_asset_check(
         name=name or f"checks_of_{table.replace('.', '_').replace('-', '_')}",
@@ -116,6 +116,10 @@ def table_checks(
             yield from _results(context, key, _chosen(context, key, found), subject, manager)
 
     return judge_table
+
+
+def _key_of(asset: dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition | dg.AssetSpec) -> dg.AssetKey:
+    return asset.key if isinstance(asset, dg.AssetSpec) else dg.AssetKey.from_coercible_or_definition(asset)
 
 
 def _spec(check: CheckSpec, key: dg.AssetKey) -> dg.AssetCheckSpec:

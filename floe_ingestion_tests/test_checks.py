@@ -13,6 +13,7 @@ import pytest
 
 from floe_ingestion import dlt_asset, table_checks
 from floe_ingestion.errors import ConfigurationError
+from floe_ingestion.running import run_sources
 from floe_ingestion.spec import PartitionsSpec
 from floe_ingestion_tests.dagster_fixtures import QUIET, Project, materialize
 
@@ -597,6 +598,20 @@ def test_any_table_of_the_lake_can_be_checked_as_an_asset_of_somebody_else(proje
 def test_a_table_is_named_with_its_schema(project: Project) -> None:
     with pytest.raises(ConfigurationError, match=r"table_checks\('things'\)[\s\S]*names no schema"):
         table_checks(asset="things", table="things", checks=[{"type": "row_count"}])
+
+
+def test_the_command_line_tells_what_was_found(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOE_HOME", str(project.folder / ".floe"))
+    shop(project, orders="checks: [{type: row_count, min: 3, severity: warn}]")
+
+    (result,) = run_sources(str(project.path), quiet=True)
+
+    assert result.success
+    assert result.lines()[2:] == [
+        "bronze.orders: row_count warns: 2 rows, expected at least 3",
+        "bronze.customers: not_null_id failed: 1 rows without 'id', expected none",
+    ]
+    assert result.as_dict()["checks"][0]["severity"] == "warn"
 
 
 def test_secrets_are_in_no_result(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
