@@ -43,6 +43,9 @@ ingestion:
       type: sql_database
       config: {connection_string: "${SHOP_URL}", tables: [{name: orders, incremental: {cursor_path: id}}]}
       destination: {schema: bronze}
+      checks:
+        - {type: not_null, columns: [id]}
+        - {type: row_count, min: 100}
     - name: site
       type: sql_database
       config: {connection_string: "${SHOP_URL}", tables: [visits]}
@@ -127,6 +130,18 @@ def test_a_click_materializes_a_table_and_its_numbers_appear_as_plots(page: Page
     page.get_by_role("button", name="Plots").click()
     expect(page.locator("canvas").first).to_be_visible()
     assert project.rows("bronze.orders", "id") == [1, 2]
+
+
+def test_checks_pass_and_one_fails_red_with_its_numbers(page: Page) -> None:
+    page.goto("/assets/bronze/orders?view=checks")
+
+    expect(page.get_by_text("not_null_id").first).to_be_visible()
+    expect(page.get_by_text("Succeeded", exact=True)).to_have_count(1)
+    page.get_by_text("row_count").first.click()
+    expect(page.get_by_text("2 rows, expected at least 100")).to_be_visible()
+    red = page.get_by_text("Failed", exact=True).last.evaluate("element => getComputedStyle(element).color")
+    strength = [int(value) for value in re.findall(r"\d+", red)[:3]]
+    assert strength[0] > 2 * max(strength[1:]), f"the colour is {red}"
 
 
 def test_a_backfill_of_five_partitions_is_launched_from_the_dialog(page: Page, project: Project) -> None:
