@@ -17,7 +17,8 @@ from dagster.components.core.package_entry import discover_entry_point_package_o
 import floe_ingestion
 from floe_ingestion import FloeIngestionComponent
 from floe_ingestion.errors import ConfigurationError
-from floe_ingestion_tests.dagster_fixtures import category, failure, materialize
+from floe_ingestion_tests.dagster_fixtures import category, failure
+from floe_ingestion_tests.dagster_fixtures import materialize_again as materialize
 from floe_ingestion_tests.fake_sources import Shop
 from floe_ingestion_tests.lake import Lake
 

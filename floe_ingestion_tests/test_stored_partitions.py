@@ -13,7 +13,15 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from floe_ingestion_tests.dagster_fixtures import Project, category, failure, materialize, metadata
+from floe_ingestion.frames import batches_of
+from floe_ingestion.iceberg.commit import commit
+from floe_ingestion.pipeline import private_folder
+from floe_ingestion.spec_stored import StoreSettings
+from floe_ingestion.staging import Provenance
+from floe_ingestion.storing import stage_rows
+from floe_ingestion.windows import partitions_specs, windows_of
+from floe_ingestion_tests.dagster_fixtures import Project, category, failure, metadata
+from floe_ingestion_tests.dagster_fixtures import materialize_again as materialize
 
 pytestmark = pytest.mark.dagster
 
@@ -153,7 +161,7 @@ def test_a_static_partition_is_replaced(project: Project, key: str) -> None:
 
 def test_a_dynamic_partition_is_replaced(project: Project) -> None:
     customers = dg.DynamicPartitionsDefinition(name="customers")
-    with dg.instance_for_test(temp_dir=str(project.folder)) as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("customers", ["ann", "bob"])
         for n, key in enumerate(["ann", "bob", "ann"]):
             asset = stored(lambda context, n=n: [{"who": context.partition_key, "n": n}], customers, "who")
@@ -162,9 +170,7 @@ def test_a_dynamic_partition_is_replaced(project: Project) -> None:
     assert project.rows("marts.visits", "who", "n") == [("ann", 2), ("bob", 1)]
 
 
-@pytest.mark.parametrize(
-    "column", [None, {"day": "day", "region": "region"}, {"region": "region"}], ids=["by name", "said", "one said"]
-)
+@pytest.mark.parametrize("column", [None, {"region": "region"}], ids=["by name", "said"])
 def test_a_partition_of_two_dimensions_is_replaced(project: Project, column: Any) -> None:
     for key in ("2024-03-01|eu", "2024-03-01|us", "2024-03-02|eu"):
         run(project, of_both(1, column), key)
@@ -246,13 +252,22 @@ def test_dimensions_that_are_not_there_are_told(project: Project) -> None:
 
 
 def test_partitions_that_are_stored_at_once_and_again_end_with_the_same_rows(project: Project) -> None:
-    days = ["2024-03-01", "2024-03-02", "2024-03-03", "2024-03-01", "2024-03-02"]
-    project.lake.connect()  # makes the catalog's tables
+    """Without Dagster around it: Python 3.11 cannot run several of its runs in threads of one process."""
+    columns, home = {"": "day"}, project.lake.staging_folder
 
+    def land(day: str) -> None:
+        spec = StoreSettings().table_spec("visits", ("marts", "visits"), partitions_specs(DAYS, columns, [day]))
+        (window,) = windows_of(DAYS, columns, [day])
+        catalog, batches = project.lake.connect(), batches_of([row(day)])
+        assert batches is not None
+        with private_folder(home) as folder:
+            commit(catalog, stage_rows(batches, spec, window, Provenance(), catalog, folder), Provenance(), home)
+
+    land("2024-03-04")
     with ThreadPoolExecutor(3) as workers:
-        list(workers.map(lambda day: run(project, of_days(), day), days))
+        list(workers.map(land, ["2024-03-01", "2024-03-02", "2024-03-03", "2024-03-01", "2024-03-02"]))
 
-    assert project.rows("marts.visits", "n") == [1, 2, 3]
+    assert project.rows("marts.visits", "n") == [1, 2, 3, 4]
 
 
 # What an input gets

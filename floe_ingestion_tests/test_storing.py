@@ -17,7 +17,8 @@ import pyarrow.dataset
 import pytest
 
 from floe_ingestion import IcebergIOManager
-from floe_ingestion_tests.dagster_fixtures import Project, category, failure, materialize, metadata
+from floe_ingestion_tests.dagster_fixtures import Project, category, failure, metadata
+from floe_ingestion_tests.dagster_fixtures import materialize_again as materialize
 from floe_ingestion_tests.lake import Lake
 
 pytestmark = pytest.mark.dagster
