@@ -14,7 +14,6 @@ from floe_ingestion.definitions import build_definitions, home_in
 from floe_ingestion.loading import SECTIONS, spec_of
 from floe_ingestion.mistakes.report import Report
 from floe_ingestion.mistakes.yaml_file import YamlFile, is_list, is_mapping
-from floe_ingestion.spec import PluginsSpec
 
 _STARTERS = {
     "sql_database": """\
@@ -53,6 +52,7 @@ _STARTERS = {
 """,
 }
 _shared: dict[tuple[str, str], Mapping[str, Any]] = {}
+"""The resources of components, by their plugins and their home."""
 
 
 class StarterParams(BaseModel):
@@ -104,23 +104,20 @@ class FloeIngestionComponent(dg.Component, dg.Resolvable, dg.Model):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets, jobs and schedules of the sources. Raises `ConfigurationError` with every mistake."""
-        name = self._file.name if self._file is not None else str(context.path / type(self).__name__)
+        name = self._file.name if self._file is not None else _name_of(context.path)
         data = {section: getattr(self, section) for section in SECTIONS if section in self.model_fields_set}
         spec = spec_of(data, Report(name, self._file))
         home = home_in(context.project_root)
-        made = build_definitions(spec, home)
-        return dg.Definitions(
-            assets=made.assets,
-            jobs=made.jobs,
-            schedules=made.schedules,
-            resources=_one_for_all(made.resources or {}, spec.plugins, home),
-        )
+        # Dagster takes one object a name, and all components with the same plugins can use the same.
+        plugins = (json.dumps(spec.plugins.model_dump(), sort_keys=True, default=str), str(home))
+        definitions = build_definitions(spec, home, _shared.get(plugins))
+        _shared.setdefault(plugins, definitions.resources or {})
+        return definitions
 
 
-def _one_for_all(resources: Mapping[str, Any], plugins: PluginsSpec, home: Path) -> Mapping[str, Any]:
-    """The same resources for all components with the same plugins: Dagster takes one object a key."""
-    key = (json.dumps(plugins.model_dump(), sort_keys=True, default=str), str(home))
-    return _shared.setdefault(key, resources)
+def _name_of(path: Path) -> str:
+    """What a component made in Python is called in messages; its folder is where relative paths start."""
+    return str(path / "component.py" if path.is_dir() else path)
 
 
 def _file_of(context: dg.ResolutionContext) -> YamlFile | None:

@@ -7,7 +7,7 @@ Loading it touches nothing: no network, no database, no secret.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,19 @@ DEFAULT_SPEC = "floe.yaml"
 
 
 def build_definitions(
-    spec: str | os.PathLike[str] | Spec, home: str | os.PathLike[str] | None = None
+    spec: str | os.PathLike[str] | Spec,
+    home: str | os.PathLike[str] | None = None,
+    resources: Mapping[str, Any] | None = None,
 ) -> dg.Definitions:
     """Everything that a floe.yaml describes, for a code location of its own or merged into another.
 
     `home` is where the embedded catalog, the warehouse and staged files live; by default the environment
-    variable FLOE_HOME, else `.floe` beside the file. Raises `ConfigurationError` with all mistakes of the file.
+    variable FLOE_HOME, else `.floe` beside the file. `resources` takes those of another file with the same
+    `plugins` (`definitions.resources`), without which the two cannot be merged. Raises `ConfigurationError` with
+    all mistakes of the file.
     """
     spec = spec if isinstance(spec, Spec) else load_spec(spec)
-    folder = Path(spec.path).resolve().parent
-    lake = lake_of(spec, home)
+    folder, lake = Path(spec.path).resolve().parent, lake_of(spec, home)
     enabled = [source for source in spec.sources if source.enabled]
     jobs = {source.name: source_job(source) for source in enabled}
     schedules = [source_schedule(source, jobs[source.name]) for source in enabled]
@@ -48,11 +51,16 @@ def build_definitions(
         assets=[asset for source in enabled for asset in source_assets(source, folder)],
         jobs=[*jobs.values(), *upkeep],
         schedules=[*filter(None, schedules), *maintenance_schedules(enabled, upkeep)],
-        resources={
-            "ingestion": _ingestion(spec.plugins.ingestion, lake, folder, f"{spec.path}: plugins.ingestion.config"),
-            IO_MANAGER_KEY: IcebergIOManager(lake=lake),
-        },
+        resources=resources or _resources(spec, lake, folder),
     )
+
+
+def _resources(spec: Spec, lake: IcebergLakeResource, folder: Path) -> dict[str, Any]:
+    place = f"{spec.path}: plugins.ingestion.config"
+    return {
+        "ingestion": _ingestion(spec.plugins.ingestion, lake, folder, place),
+        IO_MANAGER_KEY: IcebergIOManager(lake=lake),
+    }
 
 
 def lake_of(spec: Spec, home: str | os.PathLike[str] | None = None) -> IcebergLakeResource:

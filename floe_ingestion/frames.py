@@ -30,6 +30,8 @@ def batches_of(rows: Any) -> Iterator[Batch] | None:
         return _of_pyarrow(rows)
     if library == "polars" and kind.__name__ == "LazyFrame":
         return _of_lazy_frame(rows)
+    if library == "polars" and kind.__name__ == "DataFrame":
+        return iter([rows.to_arrow()])
     if library == "pandas" and kind.__name__ == "DataFrame":
         return iter([_of_pandas(rows)])
     if library in ("duckdb", "_duckdb") and hasattr(rows, "to_arrow_reader"):

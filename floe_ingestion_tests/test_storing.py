@@ -87,6 +87,18 @@ def test_rows_of_every_kind_are_stored_as_they_are(project: Project) -> None:
     assert {str(project.table(f"marts.{kind}").schema().find_type("seen")) for kind in RETURNED} == {"timestamptz"}
 
 
+def test_categories_are_stored_as_what_they_say(project: Project) -> None:
+    frame = pl.DataFrame({"kind": pl.Series(["a", None, "b"], dtype=pl.Categorical)})
+    reader = pa.RecordBatchReader.from_stream(frame)  # categories that are views, of which Arrow takes no elements
+    pandas = pd.DataFrame({"kind": pd.Categorical(["a", None, "b"])})
+
+    assets = [returning(lambda rows=rows: rows, f"marts.{n}") for n, rows in enumerate((frame, reader, pandas))]
+    materialize(assets, project.resources)
+
+    stored = [project.table(f"marts.{n}").scan().to_arrow()["kind"].to_pylist() for n in range(3)]
+    assert stored == [["a", None, "b"]] * 3
+
+
 def test_columns_without_rows_make_a_table(project: Project) -> None:
     empty = {
         "arrow": ARROW.slice(0, 0),

@@ -64,6 +64,8 @@ def cast(values: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> pa.Array | p
     if pa.types.is_decimal(type_) and pa.types.is_integer(values.type):
         # Arrow asks for room for every possible integer; only the values that are there have to fit.
         values = values.cast(pa.decimal128(_LARGEST_DECIMAL, type_.scale))
+    if pa.types.is_dictionary(values.type):
+        values = _decoded(values)
     if isinstance(type_, pa.UuidType) and pa.types.is_string(values.type):
         raise pa.ArrowInvalid("text cannot be cast to uuid")
     return values.cast(type_)
@@ -172,6 +174,14 @@ def _widened_decimal(existing: ice.DecimalType, incoming: ice.DecimalType) -> ic
     if digits + existing.scale > _LARGEST_DECIMAL:
         return None
     return ice.DecimalType(digits + existing.scale, existing.scale)
+
+
+def _decoded(values: pa.DictionaryArray) -> pa.Array:
+    # Arrow takes no elements of views, by which libraries such as Polars hold categories.
+    kind, dictionary = values.dictionary.type, values.dictionary
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        dictionary = dictionary.cast(pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary())
+    return dictionary.take(values.indices)
 
 
 def _cast_struct(values: pa.Array, type_: pa.DataType) -> pa.Array:

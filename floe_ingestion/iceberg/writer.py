@@ -104,8 +104,7 @@ class ParquetSink:
             if self._error is not None:
                 continue  # keep taking, so that whoever writes does not block for ever
             try:
-                # A table without rows has columns all the same.
-                for batch in rows.to_batches() or [pa.RecordBatch.from_pylist([], rows.schema)]:
+                for batch in rows.to_batches() or [_no_rows(rows.schema)]:
                     self._write(batch)
             except BaseException as error:  # handed to the thread that writes, whatever it is
                 self._error = error
@@ -146,6 +145,11 @@ class ParquetSink:
     def _discard(self, reason: str, rows: int) -> None:
         if rows:
             self.discarded[reason] = self.discarded.get(reason, 0) + rows
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    """Columns all the same, of types that Arrow makes no other arrays of."""
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 class _PartitionedWriter:
