@@ -36,7 +36,7 @@ from pyiceberg.utils.datetime import days_to_date, micros_to_timestamp, micros_t
 
 from floe_ingestion.iceberg.data_files import raw_batches
 from floe_ingestion.iceberg.deletes import deleted_positions, only_of
-from floe_ingestion.iceberg.partition import window_filter, window_mask
+from floe_ingestion.iceberg.partition import inside, window_filter
 from floe_ingestion.naming import normalize_column
 from floe_ingestion.staging import Window
 
@@ -49,7 +49,8 @@ class View:
 
     def __init__(self, table: Table | None, window: Window | None = None) -> None:
         self.table = table
-        self.window = window.in_table() if window is not None else None
+        known = window is None or all(column in self.columns for column in window.columns)
+        self.window = window if window is None or known else window.in_table()
 
     @property
     def columns(self) -> list[str]:
@@ -58,7 +59,7 @@ class View:
 
     def field(self, column: str) -> NestedField | None:
         """The column that floe.yaml calls `column`; None where there is none."""
-        name = normalize_column(column)
+        name = column if column in self.columns else normalize_column(column)
         return self.table.schema().find_field(name) if self.table is not None and name in self.columns else None
 
     @cached_property
@@ -149,17 +150,14 @@ class Inspection:
         view = self.view
         assert view.table is not None
         self._effort.data_files += 1
-        wanted = list(names)
         window = view.window if not view.inside(task) else None
-        if window is not None and window.column not in wanted:
-            wanted.append(window.column)
+        wanted = list(dict.fromkeys([*names, *(window.columns if window is not None else ())]))
         deleted = deleted_positions(task, view.table.io) if task.delete_files else None
         start = 0
         for batch in raw_batches(view.table, task, wanted):
             kept = pa.repeat(pa.scalar(True), batch.num_rows)
             if window is not None:
-                type_ = view.table.schema().find_field(window.column).field_type
-                kept = pc.fill_null(window_mask(window, batch.column(window.column), type_), False)
+                kept = pc.fill_null(inside(window, batch, view.table.schema()), False)
             if deleted is not None:
                 here = pa.arange(start, start + batch.num_rows)
                 kept = pc.and_(kept, pc.invert(pc.is_in(here, value_set=deleted)))
@@ -169,7 +167,7 @@ class Inspection:
     def _rows_of(self, task: FileScanTask) -> int:
         if not self.view.inside(task):
             assert self.view.window is not None
-            return sum(batch.num_rows for batch in self.batches(task, [self.view.window.column]))
+            return sum(batch.num_rows for batch in self.batches(task, self.view.window.columns))
         return task.file.record_count - self._deleted_of(task)
 
     def _deleted_of(self, task: FileScanTask) -> int:
