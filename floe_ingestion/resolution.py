@@ -13,7 +13,7 @@ from floe_ingestion.mistakes.report import Report
 from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.sources.base import ResourceSpec
-from floe_ingestion.spec import ContractSpec, DefaultsSpec, DestinationSpec, SourceSpec, TableSpec
+from floe_ingestion.spec import ContractSpec, DefaultsSpec, DestinationSpec, IncrementalSpec, SourceSpec, TableSpec
 from floe_ingestion.spec_checks import mistake_of_check
 
 _BESIDE_PARTITIONS = "stands beside `partitions`, and the window of a partition takes its place. Remove one"
@@ -186,7 +186,8 @@ def _check_checks(
 
 
 def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, name: tuple[str, ...]) -> TableSpec:
-    destination = source.destination
+    destination, usual = source.destination, resource.usual
+    disposition = _first("write_disposition", resource, destination, defaults, usual) or "append"
     # What a destination says of tables in the same words holds for each of them.
     shared = TableSpec.model_fields.keys() & DestinationSpec.model_fields.keys()
     decided = {
@@ -195,16 +196,25 @@ def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, n
         "resource": resource.name,
         "namespace": name[:-1],
         "name": name[-1],
-        "write_disposition": _first("write_disposition", resource, destination, defaults) or "append",
+        "write_disposition": disposition,
         "schema_contract": _first("schema_contract", resource, destination, defaults) or ContractSpec(),
-        "primary_key": _first("primary_key", resource, destination) or (),
-        "columns": _columns(destination.columns, resource.columns),
-        "incremental": _first("incremental", resource, source),
+        "primary_key": _first("primary_key", resource, destination, usual) or (),
+        "columns": _columns(usual.columns, _columns(destination.columns, resource.columns)),
+        "incremental": _first("incremental", resource, source) or _usual_cursor(source, resource, disposition),
         "partitions": source.partitions,
         "checks": _given("checks", resource, source, defaults) or (),
         "description": _first("description", resource, source),
     }
     return TableSpec.model_validate({key: getattr(destination, key) for key in shared} | decided)
+
+
+def _usual_cursor(source: SourceSpec, resource: ResourceSpec, disposition: str) -> IncrementalSpec | None:
+    """The cursor that the connector proposes, where there is a use for one and nobody has written `null`."""
+    cursor = resource.usual.incremental
+    asked_for_none = "incremental" in source.model_fields_set | resource.model_fields_set
+    if cursor is None or asked_for_none or source.partitions is not None or disposition == "replace":
+        return None
+    return cursor.model_copy(update={"lag": None}) if disposition == "append" else cursor
 
 
 def _first(key: str, *models: BaseModel) -> Any:

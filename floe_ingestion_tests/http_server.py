@@ -46,6 +46,8 @@ class HttpServer:
         self.url = f"http://127.0.0.1:{port}"
         self.routes: dict[str, Route] = {}
         self.asked: list[Asked] = []
+        self.fallback: Route = lambda asked: Answer({"error": "nothing here"}, 404)
+        """Answers where there is no route."""
 
     def route(self, path: str, answer: Any) -> None:
         """Answer `path` with what `answer` is, or returns for the request: an `Answer`, or what is sent as JSON."""
@@ -57,8 +59,7 @@ class HttpServer:
 
     def answer(self, asked: Asked) -> Answer:
         self.asked.append(asked)
-        route = self.routes.get(asked.path)
-        found = route(asked) if route else Answer({"error": "nothing here"}, 404)
+        found = self.routes.get(asked.path, self.fallback)(asked)
         return found if isinstance(found, Answer) else Answer(found)
 
 

@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from dlt.extract.resource import DltResource
 
 
+class Usual(StrictModel):
+    """What a connector that knows its API proposes for a resource.
+
+    It holds where neither the resource nor its source says otherwise: the cursor not beside `partitions` or
+    `replace`, which have no use for one, and without its lag beside `append`, which would land rows twice.
+    """
+
+    write_disposition: WriteDisposition | None = None
+    primary_key: Names = ()
+    columns: Columns = Field(default={})
+    incremental: IncrementalSpec | None = None
+
+
 class ResourceSpec(StrictModel):
     """What every connector lets a resource say for itself; the rest of floe.yaml gives the defaults."""
 
@@ -35,6 +48,11 @@ class ResourceSpec(StrictModel):
     columns: Columns = Field(default={})
     incremental: IncrementalSpec | None = None
     checks: Checks | None = None
+
+    @property
+    def usual(self) -> Usual:
+        """What holds where floe.yaml says nothing."""
+        return Usual()
 
 
 def named(value: Any) -> Any:

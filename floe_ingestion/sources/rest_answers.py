@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from dlt.common import jsonpath
-from dlt.sources.helpers.requests.retry import Client
+from dlt.sources.helpers.requests.retry import DEFAULT_RETRY_STATUS, Client
 from dlt.sources.helpers.rest_client.paginators import BasePaginator, PageNumberPaginator, SinglePagePaginator
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
@@ -20,13 +21,16 @@ _MORE_FLAGS = frozenset({"hasmore", "hasnext", "hasnextpage", "more"})
 _TOTALS = frozenset({"total", "totalcount", "totalresults", "totalitems", "totalrecords", "totalrows"})
 
 
-def session_of(attempts: int | None = None) -> Session:
-    """dlt's session, whose answers are parsed once; `attempts` instead of what dlt's runtime configuration says."""
-    client = Client(raise_for_status=False)
+def session_of(attempts: int | None = None, retried: Sequence[int] = DEFAULT_RETRY_STATUS) -> Session:
+    """dlt's session, whose answers are parsed once; `attempts` instead of what dlt's runtime configuration says.
+
+    Answers with a status of `retried` are asked for again.
+    """
+    client = Client(raise_for_status=False, status_codes=retried)
     if attempts is None:
         client.configure()
     else:
-        client = Client(raise_for_status=False, request_max_attempts=attempts)
+        client = Client(raise_for_status=False, status_codes=retried, request_max_attempts=attempts)
     session: Any = client.session
     send = session.send
 
