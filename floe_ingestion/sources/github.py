@@ -170,7 +170,7 @@ class _Reading:
         if self._resource.name == "reactions":
             yield from self._reactions()
             return
-        shaped = _SHAPED.get(self._resource.name, lambda row: row)
+        shaped = _SHAPED.get(self._resource.name, dict)
         for page in self._pages(self._listing, self._path, since):
             yield [shaped(row) for row in page]
 
@@ -180,7 +180,7 @@ class _Reading:
             params["per_page"] = "100"
         headers = {"Accept": listing.accept, "X-GitHub-Api-Version": _VERSION}
         for answer in self._api.linked(path, params, headers, empty=_EMPTY_REPOSITORY):
-            body = answer.json() if answer.ok else []
+            body: Any = answer.json() if answer.ok else []
             found = body[listing.rows_at] if listing.rows_at else body
             yield found if isinstance(found, list) else [found]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import dlt
@@ -103,4 +103,4 @@ def _earlier(value: Any, lag: float | None) -> Any:
     moment = as_moment(value)
     if isinstance(moment, datetime):
         return as_text(moment - timedelta(seconds=lag))
-    return as_text(moment - timedelta(days=lag)) if hasattr(moment, "isoformat") else value - lag
+    return as_text(moment - timedelta(days=lag)) if isinstance(moment, date) else value - lag

@@ -20,6 +20,7 @@ _BUILT_IN = {
     "github": "floe_ingestion.sources.github:GithubConnector",
     "rest_api": "floe_ingestion.sources.rest_api:RestApiConnector",
     "sql_database": "floe_ingestion.sources.sql_database:SqlDatabaseConnector",
+    "stripe": "floe_ingestion.sources.stripe:StripeConnector",
 }
 
 
