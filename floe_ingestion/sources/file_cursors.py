@@ -91,12 +91,12 @@ def column_cursor(spec: IncrementalSpec, files: AnyFiles, known: pa.Schema) -> A
         name = normalize_identifier(spec.cursor_path)
         type_ = known.field(name).type if name in known.names else None
         for key in arguments.keys() & {"initial_value", "end_value"}:
-            arguments[key] = _fitting(getattr(spec, key), type_)
+            arguments[key] = fitting(getattr(spec, key), type_)
         arguments["last_value_func"] = max
     return dlt.sources.incremental(**arguments)
 
 
-def _fitting(value: Any, type_: pa.DataType | None) -> Any:
+def fitting(value: Any, type_: pa.DataType | None) -> Any:
     """A bound of floe.yaml as a value that Arrow compares with columns of `type_`."""
     moment = as_moment(value)
     if not isinstance(moment, date) or (type_ is not None and not pa.types.is_temporal(type_)):

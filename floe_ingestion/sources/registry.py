@@ -18,6 +18,7 @@ GROUP = "floe_ingestion.sources"
 _BUILT_IN = {
     "filesystem": "floe_ingestion.sources.filesystem:FilesystemConnector",
     "github": "floe_ingestion.sources.github:GithubConnector",
+    "google_sheets": "floe_ingestion.sources.google_sheets:GoogleSheetsConnector",
     "rest_api": "floe_ingestion.sources.rest_api:RestApiConnector",
     "sql_database": "floe_ingestion.sources.sql_database:SqlDatabaseConnector",
     "stripe": "floe_ingestion.sources.stripe:StripeConnector",

@@ -18,7 +18,7 @@ from floe_ingestion.sources.registry import (
 )
 from floe_ingestion_tests.parcels import ENTRY_POINT, ParcelsConnector, install
 
-BUILT_IN = ("filesystem", "github", "rest_api", "sql_database", "stripe")
+BUILT_IN = ("filesystem", "github", "google_sheets", "rest_api", "sql_database", "stripe")
 
 
 @pytest.fixture
