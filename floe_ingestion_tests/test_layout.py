@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("assets", "checks", "schedules", "maintenance_jobs"),
     ("definitions",),
     ("running", "component"),
-    ("cli", "cli_base", "cli_tables", "testing"),
+    ("cli", "cli_base", "cli_tables", "testing", "testing_case"),
 )
 DAGSTER_SIDE = LAYERS[8] + LAYERS[9] + LAYERS[10] + LAYERS[11]
 HEAVY = ("dagster", "dagster_dlt", "dlt", "pyiceberg", "pyarrow", "sqlalchemy", "polars", "pandas", "connectorx")
@@ -136,7 +136,13 @@ def test_the_rule_above_would_see_a_function_that_imports_upwards() -> None:
 def test_only_the_dagster_side_imports_dagster() -> None:
     others = [found for found in every_import() if library(found).startswith("dagster")]
 
-    assert {found.module for found in others} <= set(DAGSTER_SIDE)
+    # The suite for authors of connectors materialises their assets.
+    assert {found.module for found in others} <= {*DAGSTER_SIDE, "testing_case"}
+
+
+def test_pytest_is_for_the_suites_of_authors_only() -> None:
+    assert {found.module for found in every_import() if library(found) == "pytest"} == {"testing"}
+    assert {found.module for found in every_import() if found.name.startswith("floe_ingestion.testing")} == {"testing"}
 
 
 def test_pyiceberg_is_imported_by_iceberg_only() -> None:

@@ -42,7 +42,7 @@ class SqlDatabaseConnector(SourceConnector):
     kinds: ClassVar[tuple[str, ...]] = ("sql",)
     extra: ClassVar[str | None] = "postgres"
 
-    connection_string: str = Field(min_length=1)
+    connection_string: str = Field(min_length=1, repr=False)
     """A SQLAlchemy URL, usually `${VARIABLE}`."""
     database_schema: str | None = Field(default=None, alias="schema")
     """The database schema that the tables are in; the connection's default where absent."""
