@@ -121,8 +121,7 @@ class SourceTests:
     def test_a_window_is_kept(self, case: SourceCase, written: Written) -> None:
         if case.window is None:
             pytest.skip("no rows of a time")
-        for _ in range(2):
-            written.load(window=case.window)
+        written.load(window=case.window)
 
         assert written.table().scan().count() == case.window.rows
 

@@ -14,7 +14,7 @@ import pytest
 from floe_ingestion.errors import ConfigurationError, IngestionError, SourceRejected, SourceUnavailable
 from floe_ingestion.pipeline import IngestionPipeline
 from floe_ingestion.sources.google_sheets import GoogleSheetsConnector
-from floe_ingestion.sources.sheet_ranges import letters
+from floe_ingestion.sources.sheet_ranges import area_of, letters
 from floe_ingestion_tests.http_server import Answer
 from floe_ingestion_tests.lake import Lake, Row
 from floe_ingestion_tests.sources.fake_sheets import EMAIL, ID, Broken, FakeSheets, Shown, refusal, sheets
@@ -170,25 +170,40 @@ def test_the_names_of_columns_can_be_given(
     assert sorted(landed(lake, made(**options)), key=str, reverse=len(rows) > 1) == rows
 
 
-@pytest.mark.parametrize(
-    ("range_", "ids"),
-    [
-        ("It's here", [1, 2, 3]),
-        ("'It''s here'!B2:C", [1, 2, 3]),
-        ("It's here!B2:C4", [1, 2]),
-        ("It's here!B:B", [1, 2, 3]),
-        ("last_ones", [2, 3]),
-    ],
-)
-def test_a_range_may_be_a_sheet_a_named_range_or_cells(
-    book: FakeSheets, lake: Lake, made: Made, range_: str, ids: list[int]
-) -> None:
+def test_a_range_is_what_lands(book: FakeSheets, lake: Lake, made: Made) -> None:
     book.sheets |= {"other": [["nothing"]], "It's here": [[], [None, "id", "b"], [None, 1], [None, 2], [None, 3]]}
     book.named["last_ones"] = {"sheetId": 1, "startRowIndex": 3, "endRowIndex": 5, "startColumnIndex": 1}
-    names = {"column_names": ["id"], "header": False} if range_ == "last_ones" else {}
-    lake.load(made(range=range_, **names))
+    lake.load(made(range="last_ones", column_names=["id"], header=False))
 
-    assert lake.values("bronze.orders") == ids
+    assert lake.values("bronze.orders") == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("It's here", ["'It''s here'!A1:Z1000"]),
+        ("'It''s here'!B2:C", ["'It''s here'!B2:C1000"]),
+        ("It's here!b2:C4", ["'It''s here'!B2:C4"]),
+        ("It's here!B:B", ["'It''s here'!B1:B1000"]),
+        ("It's here!C7", ["'It''s here'!C7:C7"]),
+        ("It's here!2:4", ["'It''s here'!A2:Z4"]),
+        ("It's here!A1:AZ9999", ["'It''s here'!A1:Z1000"]),
+        ("last_ones", ["'It''s here'!B4:C5"]),
+        ("other", ["'other'!A1:Z1000"]),
+    ],
+)
+def test_a_range_may_be_a_sheet_a_named_range_or_cells(text: str, parts: list[str]) -> None:
+    grid = {"rowCount": 1000, "columnCount": 26}
+    numbers = {"startRowIndex": 3, "endRowIndex": 5, "startColumnIndex": 1, "endColumnIndex": 3}
+    spreadsheet = {
+        "sheets": [
+            {"properties": {"title": "other", "gridProperties": grid}},
+            {"properties": {"title": "It's here", "sheetId": 7, "gridProperties": grid}},
+        ],
+        "namedRanges": [{"name": "last_ones", "range": {"sheetId": 7, **numbers}}],
+    }
+
+    assert list(area_of(text, spreadsheet).parts()) == parts
 
 
 def test_a_large_sheet_is_read_in_parts(book: FakeSheets, lake: Lake, made: Made) -> None:
