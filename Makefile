@@ -10,6 +10,7 @@ ARGS ?=
 
 OLDEST_VENV := $(VENV)-oldest
 WHEEL_VENV := $(VENV)-wheel
+READERS_VENV := $(VENV)-readers
 PIP_INSTALL := -m pip install -q --disable-pip-version-check
 PYTEST := -m pytest -n 2
 EXAMPLE := examples/nycflights
@@ -20,7 +21,8 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 export RUNTIME__DLTHUB_TELEMETRY := false
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-oldest test-browser lint format types build wheel-test constraints clean
+.PHONY: help venv demo lakehouse ui test test-readers test-oldest test-browser lint format types build wheel-test
+.PHONY: constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +31,9 @@ venv: $(VENV)/.installed-dev ## Make .venv with everything that development need
 
 demo: $(VENV)/.installed-demo ## Land the flights of New York 2013 in Iceberg tables and show them
 	$(VENV)/bin/python $(EXAMPLE)/demo.py
+
+lakehouse: $(VENV)/.installed-lakehouse ## Ingest a PostgreSQL into a REST catalog and S3, and query it with DuckDB
+	$(VENV)/bin/python examples/lakehouse/demo.py
 
 ui: export DAGSTER_HOME := $(DAGSTER_FOLDER)
 ui: export FLOE_SPEC := $(CURDIR)/$(EXAMPLE)/floe.yaml
@@ -41,6 +46,12 @@ ui: $(VENV)/.installed-demo ## Open the example in Dagster, at http://127.0.0.1:
 
 test: $(VENV)/.installed-dev ## Run the tests (ARGS="-k cursor" for some of them)
 	$(VENV)/bin/python $(PYTEST) $(ARGS) floe_ingestion_tests
+
+# Spark writes too, through a catalog in PostgreSQL, where its driver is (Debian: libpostgresql-jdbc-java).
+test-readers: export POSTGRES_JDBC ?= /usr/share/java/postgresql.jar
+test-readers: export FLOE_READERS_PYTHON := $(abspath $(READERS_VENV))/bin/python
+test-readers: $(VENV)/.installed-dev $(READERS_VENV)/.installed ## Read what is written with Spark, Polars, Daft, ClickHouse, DuckDB
+	$(VENV)/bin/python -m pytest $(ARGS) floe_ingestion_tests/readers
 
 test-oldest: $(OLDEST_VENV)/.installed ## Run the Dagster tests with the oldest supported dagster
 	$(OLDEST_VENV)/bin/python -c 'import dagster, dagster_embedded_elt.dlt; assert dagster.__version__ == "1.13.1"'
@@ -77,12 +88,14 @@ constraints: $(VENV)/.installed-dev ## Write constraints*.txt anew, with today's
 	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql --extra browser -o constraints.txt pyproject.toml
 	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql --extra embedded-elt \
 		-o constraints-oldest.txt pyproject.toml
+	$(VENV)/bin/python -m uv pip compile $(COMPILE_ALONE) --group readers -o constraints-readers.txt
 
-COMPILE := -q --universal --python-version 3.10 --upgrade --no-annotate \
-	--custom-compile-command 'make constraints' --extra demo --extra dev
+COMPILE_ALONE := -q --universal --python-version 3.10 --upgrade --no-annotate \
+	--custom-compile-command 'make constraints'
+COMPILE = $(COMPILE_ALONE) --extra demo --extra dev
 
 clean: ## Remove environments, builds and caches, and what the example has landed
-	rm -rf $(VENV) $(OLDEST_VENV) $(WHEEL_VENV) build dist floe_ingestion.egg-info
+	rm -rf $(VENV) $(OLDEST_VENV) $(WHEEL_VENV) $(READERS_VENV) build dist floe_ingestion.egg-info
 	rm -rf $(EXAMPLE)/.floe $(EXAMPLE)/data
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find floe_ingestion floe_ingestion_tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -98,17 +111,21 @@ define MAKE_VENV
 	@touch $@
 endef
 
-$(VENV)/.made $(OLDEST_VENV)/.made:
+$(VENV)/.made $(OLDEST_VENV)/.made $(READERS_VENV)/.made:
 	$(MAKE_VENV)
 
 $(VENV)/.installed-demo: $(VENV)/.made $(DISTRIBUTION) constraints.txt
 	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[demo]'
 	@touch $@
 
-# It holds what the demo needs, too.
+$(VENV)/.installed-lakehouse: $(VENV)/.made $(DISTRIBUTION) constraints.txt
+	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[lakehouse]'
+	@touch $@
+
+# It holds what the demos need, too.
 $(VENV)/.installed-dev: $(VENV)/.made $(DISTRIBUTION) constraints.txt
 	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[demo,dev,postgres,sql]'
-	@touch $(VENV)/.installed-demo $@
+	@touch $(VENV)/.installed-demo $(VENV)/.installed-lakehouse $@
 
 $(VENV)/.installed-browser: $(VENV)/.installed-dev
 	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[browser]'
@@ -116,4 +133,9 @@ $(VENV)/.installed-browser: $(VENV)/.installed-dev
 
 $(OLDEST_VENV)/.installed: $(OLDEST_VENV)/.made $(DISTRIBUTION) constraints-oldest.txt
 	$(OLDEST_VENV)/bin/python $(PIP_INSTALL) -c constraints-oldest.txt -e '.[demo,dev,embedded-elt,postgres,sql]'
+	@touch $@
+
+$(READERS_VENV)/.installed: $(READERS_VENV)/.made constraints-readers.txt
+	$(READERS_VENV)/bin/python $(PIP_INSTALL) uv
+	$(READERS_VENV)/bin/python -m uv pip install -q --python $(READERS_VENV)/bin/python -r constraints-readers.txt
 	@touch $@

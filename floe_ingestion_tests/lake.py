@@ -110,11 +110,12 @@ def in_order(rows: list[Row]) -> list[Row]:
 
 def duckdb_rows(metadata_location: str) -> list[Row]:
     """The rows of a table as DuckDB reads them from its metadata file, sorted."""
-    return in_order(_duckdb().sql(f"select * from iceberg_scan('{metadata_location}')").to_arrow_table().to_pylist())
+    found = duckdb_connection().sql(f"select * from iceberg_scan('{metadata_location}')")
+    return in_order(found.to_arrow_table().to_pylist())
 
 
 @cache
-def _duckdb() -> duckdb.DuckDBPyConnection:
+def duckdb_connection() -> duckdb.DuckDBPyConnection:
     """Extensions come from their wheels: nothing is downloaded, nor copied to $HOME."""
     import duckdb
 

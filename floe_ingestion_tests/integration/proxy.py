@@ -43,7 +43,14 @@ class Changed:
     change: Callable[[Any], Any]
 
 
-Fault = Answer | Changed | Lost | Refused | Slow
+@dataclass(frozen=True)
+class Happening:
+    """Something happens before the request is passed on."""
+
+    what: Callable[[], object]
+
+
+Fault = Answer | Changed | Happening | Lost | Refused | Slow
 
 
 @dataclass
@@ -122,7 +129,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if isinstance(fault, Slow):
             time.sleep(fault.seconds)
-        status, answered, raw = self._pass_on(proxy, body)
+        if isinstance(fault, Happening):
+            fault.what()
+        try:
+            status, answered, raw = self._pass_on(proxy, body)
+        except ConnectionError:  # there is nobody any more
+            self.close_connection = True
+            return
         if isinstance(fault, Lost):
             self.close_connection = True
             return

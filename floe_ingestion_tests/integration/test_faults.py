@@ -16,12 +16,13 @@ from floe_ingestion.pipeline import IngestionPipeline
 from floe_ingestion_tests.fake_sources import Shop, pipeline_of_rows
 from floe_ingestion_tests.http_server import Answer
 from floe_ingestion_tests.integration.lakehouses import Plugins, RemoteLake, rest, s3
-from floe_ingestion_tests.integration.proxy import Lost, Proxy, Refused, Slow
-from floe_ingestion_tests.integration.servers import SeaweedFS
+from floe_ingestion_tests.integration.proxy import Happening, Lost, Proxy, Refused, Slow
+from floe_ingestion_tests.integration.servers import SeaweedFS, stopped
 
 COMMIT = r"/namespaces/[^/]+/tables/[^/]+$"
 TABLE = COMMIT
 PARQUET = r"\.parquet$"
+SKEWED = b"<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large</Message></Error>"
 BUSY = b"<Error><Code>ServiceUnavailable</Code><Message>Please reduce your request rate</Message></Error>"
 
 
@@ -56,7 +57,7 @@ def test_a_server_that_stops_between_staging_and_commit(
     config = rest(seaweed.rest) if catalog == "rest" else {}
     lake = landed_once(shop, RemoteLake(home, Plugins(catalog, config, "s3", s3(seaweed.s3))))
 
-    with lake.staged(orders(shop, lake)) as staged, seaweed.stopped(), pytest.raises(CatalogUnavailable):
+    with lake.staged(orders(shop, lake)) as staged, stopped(seaweed), pytest.raises(CatalogUnavailable):
         lake.commit(staged)
     lake.load(orders(shop, lake))
 
@@ -73,6 +74,49 @@ def test_a_server_that_is_killed_comes_back_with_every_row(shop: Shop, seaweed: 
         seaweed.start()
 
     lake.load(orders(shop, lake))
+
+    assert lake.rows(lake.orders) == shop.orders()
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_server_that_is_killed_in_the_middle_of_an_upload(
+    merge: bool, shop: Shop, proxied: RemoteLake, s3_proxy: Proxy, seaweed: SeaweedFS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("floe_ingestion.iceberg.upload._ATTEMPTS", 1)
+    pipeline = shop.pipeline(
+        proxied.orders,
+        incremental={"cursor_path": "updated_at"},
+        destination={"write_disposition": "merge"} if merge else {},
+    )
+    proxied.load(pipeline)
+    shop.change(2, "2024-01-03 00:00:00", customer="bert") if merge else shop.sell((3, "eve", "1.00", "2024-01-03"))
+    with proxied.staged(pipeline) as staged:
+        s3_proxy.fail("PUT", PARQUET, Happening(lambda: seaweed.stop(kill=True)))
+        try:
+            with pytest.raises(CatalogUnavailable):
+                proxied.commit(staged)
+        finally:
+            s3_proxy.work()
+            seaweed.start()
+
+    proxied.load(pipeline)
+
+    assert proxied.rows(proxied.orders) == shop.orders()
+
+
+def test_a_server_that_is_killed_in_the_middle_of_a_commit(
+    shop: Shop, proxied: RemoteLake, rest_proxy: Proxy, seaweed: SeaweedFS
+) -> None:
+    lake = landed_once(shop, proxied)
+    with lake.staged(orders(shop, lake), run="run-1") as staged:
+        rest_proxy.fail("POST", COMMIT, Happening(lambda: seaweed.stop(kill=True)))
+        try:
+            with pytest.raises(OutcomeUnknown):
+                lake.commit(staged, run="run-1")
+        finally:
+            seaweed.start()
+
+    lake.load(orders(shop, lake), run="run-1")
 
     assert lake.rows(lake.orders) == shop.orders()
 
@@ -288,6 +332,19 @@ def test_an_upload_that_breaks_off_leaves_no_file(
 
     assert lake.objects() == before
     lake.load(orders(shop, lake))
+    assert lake.rows(lake.orders) == shop.orders()
+
+
+def test_a_clock_that_is_wrong_is_told_of_and_not_tried_again(shop: Shop, proxied: RemoteLake, s3_proxy: Proxy) -> None:
+    lake = landed_once(shop, proxied)
+    for method in ("PUT", "POST"):
+        s3_proxy.fail(method, PARQUET, Answer(SKEWED, 403, {"Content-Type": "application/xml"}), times=1000)
+
+    with pytest.raises(PermanentError, match="clock"):
+        lake.load(orders(shop, lake))
+    s3_proxy.work()
+    lake.load(orders(shop, lake))
+
     assert lake.rows(lake.orders) == shop.orders()
 
 
