@@ -11,12 +11,16 @@ ARGS ?=
 OLDEST_VENV := $(VENV)-oldest
 WHEEL_VENV := $(VENV)-wheel
 READERS_VENV := $(VENV)-readers
-PIP_INSTALL := -m pip install -q --disable-pip-version-check
+# Several times as fast as pip, whose configured index it does not read: that is passed on.
+INSTALL = index="$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2> /dev/null)}"; \
+	$(VENV)/bin/python -m uv pip install -q $${index:+--default-index "$$index"} --python
 PYTEST := -m pytest -n 2
 EXAMPLE := examples/nycflights
 DAGSTER_FOLDER := $(CURDIR)/$(EXAMPLE)/.floe/dagster
 DISTRIBUTION := pyproject.toml setup.cfg floe_ingestion/version.py
 
+# As pip: a company's own certificates are where the system has them.
+export UV_SYSTEM_CERTS := true
 export DAGSTER_DISABLE_TELEMETRY := 1
 export RUNTIME__DLTHUB_TELEMETRY := false
 
@@ -80,11 +84,10 @@ build: $(VENV)/.installed-dev ## Build the wheel and the source distribution int
 wheel-test: build ## Install the built wheel alone into a fresh environment and use it
 	rm -rf $(WHEEL_VENV)
 	$(PYTHON) -m venv $(WHEEL_VENV)
-	$(WHEEL_VENV)/bin/python $(PIP_INSTALL) -c constraints.txt dist/*.whl
+	$(INSTALL) $(WHEEL_VENV)/bin/python -c constraints.txt dist/*.whl
 	$(WHEEL_VENV)/bin/python -I floe_ingestion_tests/wheel_check.py dist/*.whl
 
 constraints: $(VENV)/.installed-dev ## Write constraints*.txt anew, with today's newest releases
-	$(VENV)/bin/python $(PIP_INSTALL) uv
 	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql --extra browser -o constraints.txt pyproject.toml
 	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql --extra embedded-elt \
 		-o constraints-oldest.txt pyproject.toml
@@ -108,34 +111,38 @@ define MAKE_VENV
 		echo "floe_ingestion needs Python 3.10 to 3.13, and $(PYTHON) is $$found." >&2; \
 		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(@D)
-	@touch $@
 endef
 
-$(VENV)/.made $(OLDEST_VENV)/.made $(READERS_VENV)/.made:
+$(VENV)/.made:
 	$(MAKE_VENV)
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check 'uv>=0.13'
+	@touch $@
+
+$(OLDEST_VENV)/.made $(READERS_VENV)/.made: $(VENV)/.made
+	$(MAKE_VENV)
+	@touch $@
 
 $(VENV)/.installed-demo: $(VENV)/.made $(DISTRIBUTION) constraints.txt
-	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[demo]'
+	$(INSTALL) $(VENV)/bin/python -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(VENV)/.installed-lakehouse: $(VENV)/.made $(DISTRIBUTION) constraints.txt
-	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[lakehouse]'
+	$(INSTALL) $(VENV)/bin/python -c constraints.txt -e '.[lakehouse]'
 	@touch $@
 
 # It holds what the demos need, too.
 $(VENV)/.installed-dev: $(VENV)/.made $(DISTRIBUTION) constraints.txt
-	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[demo,dev,postgres,sql]'
+	$(INSTALL) $(VENV)/bin/python -c constraints.txt -e '.[demo,dev,postgres,sql]'
 	@touch $(VENV)/.installed-demo $(VENV)/.installed-lakehouse $@
 
 $(VENV)/.installed-browser: $(VENV)/.installed-dev
-	$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[browser]'
+	$(INSTALL) $(VENV)/bin/python -c constraints.txt -e '.[browser]'
 	@touch $@
 
 $(OLDEST_VENV)/.installed: $(OLDEST_VENV)/.made $(DISTRIBUTION) constraints-oldest.txt
-	$(OLDEST_VENV)/bin/python $(PIP_INSTALL) -c constraints-oldest.txt -e '.[demo,dev,embedded-elt,postgres,sql]'
+	$(INSTALL) $(OLDEST_VENV)/bin/python -c constraints-oldest.txt -e '.[demo,dev,embedded-elt,postgres,sql]'
 	@touch $@
 
 $(READERS_VENV)/.installed: $(READERS_VENV)/.made constraints-readers.txt
-	$(READERS_VENV)/bin/python $(PIP_INSTALL) uv
-	$(READERS_VENV)/bin/python -m uv pip install -q --python $(READERS_VENV)/bin/python -r constraints-readers.txt
+	$(INSTALL) $(READERS_VENV)/bin/python -r constraints-readers.txt
 	@touch $@
