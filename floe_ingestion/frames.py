@@ -40,11 +40,16 @@ def batches_of(rows: Any) -> Iterator[Batch] | None:
         return _of_reader(rows.fetch_record_batch(_BATCH_ROWS))
     if isinstance(rows, list):
         return _of_dicts(rows)
-    if hasattr(rows, "__arrow_c_stream__"):
-        import pyarrow as pa
+    return _of_stream(rows) if hasattr(rows, "__arrow_c_stream__") else None
 
+
+def _of_stream(rows: Any) -> Iterator[Batch] | None:
+    import pyarrow as pa
+
+    try:
         return _of_reader(pa.RecordBatchReader.from_stream(rows))
-    return None
+    except pa.ArrowInvalid:
+        return None  # a stream of values, such as a Series of Polars, and not of rows
 
 
 def _of_pyarrow(rows: Any) -> Iterator[Batch] | None:

@@ -13,13 +13,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.frames import batches_of
 from floe_ingestion.iceberg.commit import commit
 from floe_ingestion.pipeline import private_folder
 from floe_ingestion.spec_stored import StoreSettings
 from floe_ingestion.staging import Provenance
 from floe_ingestion.storing import stage_rows
-from floe_ingestion.windows import partitions_specs, windows_of
+from floe_ingestion.windows import columns_of, partitions_specs, windows_of
 from floe_ingestion_tests.dagster_fixtures import Project, category, failure, metadata
 from floe_ingestion_tests.dagster_fixtures import materialize_again as materialize
 
@@ -241,11 +242,10 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are(project: Project
     assert "day, n" in failure(result)
 
 
-def test_dimensions_that_are_not_there_are_told(project: Project) -> None:
-    asset = stored(lambda context: [], BOTH, {"date": "day"})
-    result = run(project, asset, "2024-03-01|eu", fails=True)
-
-    assert "is partitioned by day and region" in failure(result)
+@pytest.mark.parametrize("said", [{"date": "day"}, "day"])
+def test_dimensions_that_are_not_there_are_told(said: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is partitioned by day and region"):
+        columns_of(BOTH, said, "marts/visits")
 
 
 # Runs side by side
