@@ -31,9 +31,9 @@ def batches_of(rows: Any) -> Iterator[Batch] | None:
     if library == "polars" and kind.__name__ == "LazyFrame":
         return _of_lazy_frame(rows)
     if library == "polars" and kind.__name__ == "DataFrame":
-        return iter([rows.to_arrow()])
+        return _pieces(rows.to_arrow())
     if library == "pandas" and kind.__name__ == "DataFrame":
-        return iter([_of_pandas(rows)])
+        return _pieces(_of_pandas(rows))
     if library in ("duckdb", "_duckdb") and hasattr(rows, "to_arrow_reader"):
         return _of_reader(rows.to_arrow_reader(_BATCH_ROWS))
     if library in ("duckdb", "_duckdb") and hasattr(rows, "fetch_record_batch"):
@@ -56,13 +56,18 @@ def _of_pyarrow(rows: Any) -> Iterator[Batch] | None:
     import pyarrow as pa
 
     if isinstance(rows, (pa.Table, pa.RecordBatch)):
-        return iter([rows])
+        return _pieces(rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows]))
     if isinstance(rows, pa.RecordBatchReader):
         return _of_reader(rows)
     if hasattr(rows, "to_batches") and hasattr(rows, "count_rows"):  # a dataset, or a scanner of one
         scanner = rows.scanner() if hasattr(rows, "scanner") else rows
         return _of_reader(scanner.to_reader())
     return None
+
+
+def _pieces(table: pa.Table) -> Iterator[Batch]:
+    """A frame may be one batch of all its rows, which would be cast at once and become one row group."""
+    return iter(table.to_batches(max_chunksize=_BATCH_ROWS) or [table])
 
 
 def _of_reader(reader: pa.RecordBatchReader) -> Iterator[Batch]:
@@ -95,7 +100,7 @@ def _of_dicts(rows: list[Any]) -> Iterator[Batch] | None:
     # Arrow itself takes the columns of the first row for those of all.
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: _column(name, [row.get(name) for row in rows]) for name in names}
-    return iter([pa.table(columns)] if rows else [])
+    return _pieces(pa.table(columns)) if rows else iter([])
 
 
 def _column(name: str, values: list[Any]) -> pa.Array:

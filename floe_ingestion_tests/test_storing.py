@@ -14,6 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset
+import pyarrow.parquet as pq
 import pytest
 
 from floe_ingestion import IcebergIOManager
@@ -146,6 +147,13 @@ def test_what_is_no_rows_is_told_with_what_would_be(project: Project) -> None:
 def test_values_of_several_types_in_one_column_are_told() -> None:
     with pytest.raises(PermanentError, match="values of 'a' are not of one type"):
         batches_of([{"a": 1}, {"a": "x"}])
+
+
+def test_a_frame_of_many_rows_becomes_several_row_groups(project: Project) -> None:
+    store(project, pl.DataFrame({"id": pl.int_range(700_000, eager=True)}))
+
+    (file,) = project.table("marts.cats").scan().plan_files()
+    assert pq.ParquetFile(file.file.file_path.removeprefix("file://")).num_row_groups > 1
 
 
 def test_a_reader_is_stored_without_ever_being_whole_in_memory(project: Project) -> None:
