@@ -263,11 +263,11 @@ def test_partitions_that_are_stored_at_once_and_again_end_with_the_same_rows(pro
         with private_folder(home) as folder:
             commit(catalog, stage_rows(batches, spec, window, Provenance(), catalog, folder), Provenance(), home)
 
-    land("2024-03-04")
+    project.lake.connect()  # the catalog; the table is made by whoever comes first
     with ThreadPoolExecutor(3) as workers:
         list(workers.map(land, ["2024-03-01", "2024-03-02", "2024-03-03", "2024-03-01", "2024-03-02"]))
 
-    assert project.rows("marts.visits", "n") == [1, 2, 3, 4]
+    assert project.rows("marts.visits", "n") == [1, 2, 3]
 
 
 # What an input gets
