@@ -34,10 +34,8 @@ def batches_of(rows: Any) -> Iterator[Batch] | None:
         return _pieces(rows.to_arrow())
     if library == "pandas" and kind.__name__ == "DataFrame":
         return _pieces(_of_pandas(rows))
-    if library in ("duckdb", "_duckdb") and hasattr(rows, "to_arrow_reader"):
-        return _of_reader(rows.to_arrow_reader(_BATCH_ROWS))
-    if library in ("duckdb", "_duckdb") and hasattr(rows, "fetch_record_batch"):
-        return _of_reader(rows.fetch_record_batch(_BATCH_ROWS))
+    if library in ("duckdb", "_duckdb"):
+        return _of_duckdb(rows)
     if isinstance(rows, list):
         return _of_dicts(rows)
     return _of_stream(rows) if hasattr(rows, "__arrow_c_stream__") else None
@@ -73,6 +71,14 @@ def _pieces(table: pa.Table) -> Iterator[Batch]:
 def _of_reader(reader: pa.RecordBatchReader) -> Iterator[Batch]:
     yield reader.schema.empty_table()
     yield from reader
+
+
+def _of_duckdb(rows: Any) -> Iterator[Batch] | None:
+    # The last two are older names, of a relation and of a connection.
+    for name in ("to_arrow_reader", "fetch_arrow_reader", "fetch_record_batch"):
+        if hasattr(rows, name):
+            return _of_reader(getattr(rows, name)(_BATCH_ROWS))
+    return None
 
 
 def _of_lazy_frame(frame: Any) -> Iterator[Batch]:
