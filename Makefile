@@ -25,7 +25,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 export RUNTIME__DLTHUB_TELEMETRY := false
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lakehouse ui test test-readers test-oldest test-browser lint format types build wheel-test
+.PHONY: help venv demo lakehouse ui test test-readers test-oldest test-browser lint format types options build wheel-test
 .PHONY: constraints clean
 
 help: ## List the targets
@@ -76,6 +76,9 @@ format: $(VENV)/.installed-dev ## Mend what can be mended of style and formattin
 
 types: $(VENV)/.installed-dev ## Check the types
 	$(VENV)/bin/python -m mypy
+
+options: $(VENV)/.installed-dev ## Write the tables of options in docs/sources anew
+	$(VENV)/bin/python -m floe_ingestion_tests.option_tables
 
 build: $(VENV)/.installed-dev ## Build the wheel and the source distribution into dist/
 	rm -rf dist

@@ -78,6 +78,17 @@ def sources(spec_path: str) -> None:
 
 
 @main.command()
+@click.argument("source_type", metavar="TYPE")
+@command
+def options(source_type: str) -> None:
+    """Show what the `config` of a source of TYPE may hold, as Markdown."""
+    from floe_ingestion.sources.options import options_of
+    from floe_ingestion.sources.registry import connector_class
+
+    click.echo(options_of(connector_class(source_type)), nl=False)
+
+
+@main.command()
 @click.argument("names", metavar="[SOURCE]...", nargs=-1)
 @spec_option
 @click.option("--partition", metavar="KEY", help="The partition to load.")

@@ -36,8 +36,8 @@ class SheetResource(ResourceSpec):
     """Names of the columns, from the left; instead of those of the header, or where there is none."""
     null_values: tuple[str, ...] = ("",)
     """Texts that mean nothing."""
-    on_cell_error: Literal["raise", "null"] = "raise"
-    """What a formula without a value (#N/A, #DIV/0!) means: a mistake, or nothing."""
+    on_cell_error: Literal["raise", "empty"] = "raise"
+    """What a formula without a value (#N/A, #DIV/0!) means: a mistake, or an empty cell."""
 
     @property
     def usual(self) -> Usual:

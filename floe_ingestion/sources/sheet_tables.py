@@ -103,7 +103,7 @@ def _meant(value: Any, area: Area, row: int, at: int, resource: SheetResource) -
         if resource.on_cell_error == "raise":
             raise SourceRejected(
                 f"{area.cell(row, at)} holds a formula without a value ({value.type}). Mend it, or write "
-                f"`on_cell_error: null` to take such cells for empty ones."
+                f"`on_cell_error: empty` to take such cells for empty ones."
             )
         return None
     return None if isinstance(value, str) and value in resource.null_values else value

@@ -275,7 +275,7 @@ def test_a_mistake_in_a_sheet_names_the_cell(
 def test_a_formula_without_a_value_can_mean_nothing(book: FakeSheets, lake: Lake, made: Made) -> None:
     book.sheets["orders"] = [["id", "b"], [1, Broken("N_A")], [2, 5]]
 
-    assert landed(lake, made(on_cell_error="null")) == [{"id": 1, "b": None}, {"id": 2, "b": 5}]
+    assert landed(lake, made(on_cell_error="empty")) == [{"id": 1, "b": None}, {"id": 2, "b": 5}]
 
 
 @pytest.mark.parametrize(
