@@ -276,7 +276,7 @@ def test_an_unknown_connector_lists_the_known_ones(mistakes: Mistakes) -> None:
     assert problem.path == "ingestion.sources[0].type"
     assert problem.message.startswith(
         "'parcel' is no source connector. Did you mean 'parcels'? "
-        "Write one of filesystem, parcels, rest_api, sql_database; "
+        "Write one of filesystem, github, google_sheets, parcels, rest_api, sql_database, stripe; "
     )
 
 

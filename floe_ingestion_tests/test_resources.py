@@ -78,10 +78,17 @@ def test_it_is_a_dagster_resource_of_which_dagster_shows_the_settings() -> None:
 
 
 def test_it_lists_the_types_of_source_that_it_takes() -> None:
-    assert DltIngestionResource().list_available_sources() == ["filesystem", "rest_api", "sql_database"]
+    assert DltIngestionResource().list_available_sources() == [
+        "filesystem",
+        "github",
+        "google_sheets",
+        "rest_api",
+        "sql_database",
+        "stripe",
+    ]
 
 
-@pytest.mark.parametrize("source", ["filesystem", "rest_api", "sql_database"])
+@pytest.mark.parametrize("source", ["filesystem", "github", "google_sheets", "rest_api", "sql_database", "stripe"])
 def test_the_asset_of_a_type_starts_from_the_defaults_of_floe_yaml(source: str) -> None:
     config = DltIngestionResource().get_dagster_asset_config(source)
 
@@ -94,9 +101,9 @@ def test_the_asset_of_a_type_starts_from_the_defaults_of_floe_yaml(source: str) 
 def test_a_type_that_nobody_registers_is_told_with_those_that_there_are() -> None:
     plugin = DltIngestionResource()
 
-    with pytest.raises(PluginError, match="filesystem, rest_api, sql_database"):
+    with pytest.raises(PluginError, match="filesystem, github, google_sheets, rest_api, sql_database, stripe"):
         plugin.get_dagster_asset_config("sql_databse")
-    with pytest.raises(ConfigurationError, match=r"Did you mean 'sql_database'\? .*filesystem, rest_api, sql_database"):
+    with pytest.raises(ConfigurationError, match=r"Did you mean 'sql_database'\? .*rest_api, sql_database, stripe"):
         plugin.create_pipeline("sql_databse", "bronze", {"tables": ["orders"]})
 
 

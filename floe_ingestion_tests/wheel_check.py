@@ -22,7 +22,7 @@ ENTRY_POINTS = {
     "floe.ingestion": {"dlt"},
     "floe.catalogs": {"glue", "hive", "polaris", "pyiceberg", "rest", "sql"},
     "floe.storage": {"azure", "gcs", "local", "s3"},
-    "floe_ingestion.sources": {"filesystem", "rest_api", "sql_database"},
+    "floe_ingestion.sources": {"filesystem", "github", "google_sheets", "rest_api", "sql_database", "stripe"},
 }
 
 

@@ -220,14 +220,3 @@ def test_every_built_in_connector_is_asked() -> None:
     classes = (TestSqlDatabase, TestRestApi, TestFilesystem, TestGithub, TestStripe, TestGoogleSheets)
 
     assert len(classes) == len(_BUILT_IN)
-
-
-def test_the_plugin_names_six_sources() -> None:
-    assert DltIngestionResource().list_available_sources() == [
-        "filesystem",
-        "github",
-        "google_sheets",
-        "rest_api",
-        "sql_database",
-        "stripe",
-    ]
