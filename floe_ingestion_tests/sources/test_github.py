@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -340,3 +341,12 @@ def test_a_key_that_is_none_is_told_without_it(lake: Lake, made: Made) -> None:
         lake.load(made("issues", token=None, app={"app_id": 1, "private_key": "s3cret"}))
 
     assert "s3cret" not in str(raised.value)
+
+
+def test_without_pyjwt_an_app_says_what_to_install(hub: FakeGithub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    app = {"app_id": 1, "private_key": "k", "installation_id": 77}
+    made = GithubConnector(base_url=hub.url, repositories=A, resources=["issues"], app=app)
+
+    with pytest.raises(ConfigurationError, match=r"pip install 'floe-ingestion\[github-app\]'"):
+        made.check_connection()

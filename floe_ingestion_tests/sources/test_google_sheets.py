@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -387,3 +388,11 @@ def test_a_mistake_is_told_with_what_to_write(tmp_path: Path, config: dict[str, 
 
 def test_columns_are_lettered_as_in_a_sheet() -> None:
     assert [letters(number) for number in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
+
+
+def test_without_google_auth_it_says_what_to_install(book: FakeSheets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.oauth2", None)
+    made = GoogleSheetsConnector(base_url=book.url, spreadsheet=ID, credentials=book.key(), resources=["orders"])
+
+    with pytest.raises(ConfigurationError, match=r"pip install 'floe-ingestion\[google-sheets\]'"):
+        made.check_connection()
