@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from pyiceberg.types import NestedField
 
 
+_LONGEST_EXAMPLE = 40
+
+
 def judge(check: CheckSpec, subject: Subject, folder: Path) -> Verdict:
     """The verdict of one check; `folder` takes what does not fit into memory."""
     # The newest day of a table says whether it is fresh, not the one that a backfill loads again.
@@ -231,7 +234,8 @@ def _key(subject: Subject, look: Inspection) -> tuple[str, ...]:
 
 
 def _shown(values: Sequence[Any]) -> str:
-    return redact(", ".join(f"{str(value)[:40]}…" if len(str(value)) > 40 else str(value) for value in values))
+    texts = [redact(str(value)) for value in values]  # before they are cut: a part of a secret is not recognised
+    return ", ".join(text if len(text) <= _LONGEST_EXAMPLE else f"{text[:_LONGEST_EXAMPLE]}…" for text in texts)
 
 
 def _squeezed(type_: str) -> str:

@@ -627,3 +627,4 @@ def test_secrets_are_in_no_result(project: Project, monkeypatch: pytest.MonkeyPa
     assert verdicts(result, "bronze/orders") == {"accepted_values_status": False}
     evaluation = evaluations(result)["accepted_values_status"]
     assert "hunter2" not in str(evaluation)
+    assert facts(result, "accepted_values_status")["examples"] == "********"

@@ -158,6 +158,15 @@ def test_a_key_that_is_in_every_row_is_counted_like_any_other(lake: Lake, tmp_pa
     assert (found.rows, found.keys, found.surplus, found.examples) == (5000, 1, 4999, ((1,),))
 
 
+def test_keys_that_do_not_fit_into_memory_are_spilled_and_others_are_not(lake: Lake, tmp_path: Path) -> None:
+    load(lake, table_spec(), numbers(range(100)))
+    look, nowhere = inspection(lake), tmp_path / "missing"
+
+    assert repeated(look, [field(look, "id")], nowhere, in_memory=100).rows == 100
+    with pytest.raises(FileNotFoundError):
+        repeated(look, [field(look, "id")], nowhere, in_memory=99)
+
+
 def test_accepted_values_are_compared_in_the_type_of_the_column(lake: Lake) -> None:
     load(lake, table_spec(), pa.table({"price": pa.array(["1.50", "2.00"]).cast(pa.decimal128(10, 2))}))
     look = inspection(lake)
