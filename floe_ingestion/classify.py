@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +14,7 @@ from floe_ingestion.errors import (
     TransientError,
 )
 from floe_ingestion.secrets import leaks, redact
-from floe_ingestion.store_errors import TRY_LATER_STATUS, verdict_on
+from floe_ingestion.store_errors import TRY_LATER_STATUS, disk_hint, verdict_on
 
 _MISTAKES = (
     TypeError,
@@ -130,6 +129,8 @@ def _library(error: BaseException) -> str:
 
 def _of_library(error: BaseException, place: str) -> IngestionError | None:
     module = _library(error)
+    if (hint := disk_hint(error)) is not None:
+        return PermanentError(f"{_sentence(place, error)} {hint}")
     if module == "requests" or module == "urllib3":
         return _of_http(error, place)
     if module == "sqlalchemy":
@@ -143,8 +144,6 @@ def _of_library(error: BaseException, place: str) -> IngestionError | None:
         return kind(f"{_sentence(place, error)} {verdict.hint}".rstrip())
     if isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)):
         return SourceRejected(_sentence(place, error))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
-        return PermanentError(_sentence(place, error))
     if isinstance(error, (TimeoutError, ConnectionError)):
         return SourceUnavailable(_sentence(place, error))
     return None

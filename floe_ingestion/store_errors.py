@@ -1,8 +1,10 @@
-"""What object stores say when they fail: whether trying again can help, and what to do where it cannot."""
+"""What object stores and disks say when they fail: whether trying again can help, and what to do where it cannot."""
 
 from __future__ import annotations
 
+import errno
 import re
+import sqlite3
 from dataclasses import dataclass
 
 TRY_LATER_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -55,6 +57,11 @@ _UNREACHABLE = (
 )
 """Classes of the clients' errors for a server that did not answer, by name: importing them all would be slow."""
 
+_FULL = "Free space there (or raise the quota), then run it again."
+_READ_ONLY = "Make it writable, then run it again."
+_DISK_HINTS = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _FULL, errno.EROFS: _READ_ONLY}
+_SQLITE_HINTS = {"disk is full": _FULL, "readonly database": _READ_ONLY}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -80,6 +87,13 @@ def verdict_on(error: BaseException) -> Verdict | None:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return _verdict(str(response.get("Error", {}).get("Code", "")), status)
     return _verdict("", next((each for each in map(error.__dict__.get, ("status_code", "status", "code")) if each), 0))
+
+
+def disk_hint(error: BaseException) -> str | None:
+    """What to do about a disk that takes nothing more, also where SQLite says so; None for other errors."""
+    if isinstance(error, sqlite3.OperationalError):
+        return next((hint for words, hint in _SQLITE_HINTS.items() if words in str(error)), None)
+    return _DISK_HINTS.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
 def _verdict(code: str, status: object) -> Verdict:

@@ -1,4 +1,4 @@
-"""Catalogs in which things go wrong at the moment of a commit: others are quicker, or the answer is lost."""
+"""Catalogs in which things go wrong around a commit: others are quicker, files expire, or the answer is lost."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ class RacingCatalog(SqlCatalog):
         if self.others:
             self.others.pop(0)()
         return super().commit_table(table, requirements, updates)
+
+
+class ExpiringCatalog(SqlCatalog):
+    """The catalog of `lake`, where `meanwhile` happens once: after a load has been told how the table is."""
+
+    def __init__(self, lake: Lake, meanwhile: Callable[[], Any]) -> None:
+        super().__init__("floe", **lake.catalog.properties)
+        self.meanwhile: Callable[[], Any] | None = meanwhile
+
+    def load_table(self, identifier: Any) -> Table:
+        table = super().load_table(identifier)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return table
 
 
 class BreakingCatalog(SqlCatalog):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -33,14 +34,13 @@ from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import files as placing
 from floe_ingestion.iceberg import report
+from floe_ingestion.iceberg.changes import changes
 from floe_ingestion.iceberg.deletes import delete_file
-from floe_ingestion.iceberg.keys import without_duplicates
-from floe_ingestion.iceberg.merge import merge
+from floe_ingestion.iceberg.duplicates import without_duplicates
 from floe_ingestion.iceberg.namespaces import ensure_namespace
 from floe_ingestion.iceberg.plan import Merge
 from floe_ingestion.iceberg.refusals import was_refused
 from floe_ingestion.iceberg.rejects import SUFFIX
-from floe_ingestion.iceberg.removal import Removal, removal_of_everything, removal_of_window
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
@@ -64,30 +64,35 @@ NEW_TABLE_PROPERTIES: Mapping[str, str] = {
 
 
 def commit(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path) -> Landed:
-    """Land `staged` in one commit and tell what it made; `folder` takes files that have to be rewritten.
+    """Land `staged` in one commit and tell what it made; below `folder` files are written that have to be rewritten.
 
     Raises `StaleCursor` where another run landed the same rows, `CommitConflict` where others kept winning,
     and `OutcomeUnknown` where the catalog went away in the middle; what else the catalog or its storage
     raises, as `CatalogUnavailable` or `PermanentError`.
     """
     with lake_errors(str(staged.table)):
-        return _land(catalog, staged, provenance, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="load-", dir=folder, ignore_cleanup_errors=True) as own:
+            return _land(catalog, staged, provenance, Path(own))
 
 
 def _land(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path) -> Landed:
     if staged.rejected is not None:
         # First, so that a crash in between repeats a rejected row rather than losing it.
         beside = replace(provenance, asset_key=f"{provenance.asset_key}{SUFFIX}")
-        commit(catalog, staged.rejected, beside, folder)
+        _land(catalog, staged.rejected, beside, folder)
     load = _Load(catalog, staged, provenance, folder)
     for attempt in range(_ATTEMPTS):
         table = load_table(catalog, staged.table.identifier)
+        planned_on = table.metadata_location if table is not None else None  # the commit renews the table object
         if (landed := report.landed_before(table, staged, provenance)) is not None:
             return landed
         load.require_fresh_cursor(table)
         try:
             return load.attempt(table)
-        except _CONFLICTS as error:
+        except (*_CONFLICTS, FileNotFoundError) as error:
+            if isinstance(error, FileNotFoundError) and load.table_is_still(planned_on):
+                raise  # not expired since it was planned, but lost
             logger.info("%s: planning again after attempt %s: %s", staged.table, attempt + 1, error)
             time.sleep(min(0.1 * 2**attempt, _LONGEST_WAIT) * random.uniform(0.5, 1.0))
     load.remove_placed()
@@ -126,19 +131,19 @@ class _Load:
         if table is None and self.staged.schema is None:
             return Landed(str(self.staged.table), None, self.staged.load_id)  # no rows, no columns, no table
         if table is not None and self.staged.landed_before:
-            return report.unchanged(table, self.staged, Merge(Removal(), ()), 0)
-        before = table.schema() if table is not None else None  # the commit renews the table object
+            return report.unchanged(table, self.staged, Merge(), 0)
+        before = table.schema() if table is not None else None
         transaction = table.transaction() if table is not None else self._creation()
-        files = self._conforming(transaction)
-        plan = self._plan(table, files)
-        if table is not None and not self._changes_anything(transaction, plan):
-            return report.unchanged(table, self.staged, plan, self.duplicates)
         try:
+            plan = changes(table, _with_files(self.staged, self._conforming(transaction)), self.folder)
+            if table is not None and not self._changes_anything(transaction, plan):
+                self.remove_placed()
+                return report.unchanged(table, self.staged, plan, self.duplicates)
             snapshot_id = self._stage(transaction, plan)
         except _CONFLICTS:
             raise
         except BaseException:
-            self.remove_placed()  # nothing was sent
+            self._withdraw(transaction)  # nothing was sent
             raise
         self._send(transaction)
         if table is None:
@@ -151,6 +156,18 @@ class _Load:
         if self._io is not None:
             placing.delete_all(self._placed.values(), self._io)
         self._placed.clear()
+
+    def _withdraw(self, transaction: Transaction) -> None:
+        """Remove the manifests of a commit that was not made, and what the load placed."""
+        for snapshot in transaction._snapshot_producers:
+            assert isinstance(snapshot, LoadSnapshot)
+            placing.delete_all(snapshot.written, transaction._table.io)
+        self.remove_placed()
+
+    def table_is_still(self, metadata_location: str | None) -> bool:
+        """Whether nobody has committed since the table was at `metadata_location`."""
+        now = load_table(self.catalog, self.staged.table.identifier)
+        return (now.metadata_location if now is not None else None) == metadata_location
 
     def _require_created(self) -> None:
         """Not every catalog lets only one of two first writers create a table: the later may undo the earlier."""
@@ -196,20 +213,6 @@ class _Load:
         logger.info("%s: the table changed while this load was staged; its files are written anew", staged.table)
         return write_files(self.folder, plan, placing.read_back(staged.files), WriteSettings.of(metadata.properties))
 
-    def _plan(self, table: Table | None, files: tuple[StagedFile, ...]) -> Merge:
-        """What leaves the table as it now is, and which staged rows come."""
-        spec, window = self.staged.table, self.staged.window
-        if spec.write_disposition == "merge":
-            present = table if table is not None and table.current_snapshot() is not None else None
-            return merge(present, _with_files(self.staged, files), self.folder)
-        if table is None or table.current_snapshot() is None:
-            return Merge(Removal(), files)
-        if window is not None:
-            return Merge(removal_of_window(table, window, spec.merge_mode, self.folder), files)
-        if spec.write_disposition == "replace":
-            return Merge(removal_of_everything(table), files)
-        return Merge(Removal(), files)
-
     def _changes_anything(self, transaction: Transaction, plan: Merge) -> bool:
         moved = self.staged.cursor is not None and self.staged.cursor != self.staged.cursor_before
         evolved = transaction.table_metadata.current_schema_id != transaction._table.metadata.current_schema_id
@@ -225,8 +228,8 @@ class _Load:
         self._place((*coming, *(file for _, file in removal.marked)), table)
         added = [placing.data_file(file, self._placed[file.path], metadata) for file in coming]
         marks = [delete_file(file, self._placed[file.path], of) for of, file in removal.marked]
-        changes = FileChanges(added, removal.files, marks, removal.delete_files, removal.predicate)
-        snapshot = LoadSnapshot(transaction, self._summary(plan), changes, still_valid=self._cursor_holds)
+        files = FileChanges(added, removal.files, marks, removal.delete_files, removal.predicate)
+        snapshot = LoadSnapshot(transaction, self._summary(plan), files, still_valid=self._cursor_holds)
         snapshot.commit()
         return snapshot.snapshot_id
 
@@ -261,7 +264,7 @@ class _Load:
             snapshot = report.find_snapshot(table, Provenance(), self.staged.load_id)
             if table is None or snapshot is None:
                 if was_refused(error):
-                    self.remove_placed()
+                    self._withdraw(transaction)
                     raise
                 # It is not in the catalog, but a request may still be on its way: keep the files.
                 raise OutcomeUnknown(str(self.staged.table), self.staged.load_id, error) from error

@@ -15,22 +15,40 @@ from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 from pyiceberg.table import FileScanTask, Table
 
+from floe_ingestion.iceberg.row_sets import RowSet
 from floe_ingestion.iceberg.types import cast
 
 _FIELD_ID = b"PARQUET:field_id"
+_VALUES_AT_ONCE = 500_000
 
 
 def read_raw(table: Table, task: FileScanTask, columns: Sequence[str]) -> pa.Table:
     """Whole columns of a data file."""
+    return pa.concat_tables(raw_pieces(table, task, columns, task.file.record_count))
+
+
+def raw_pieces(table: Table, task: FileScanTask, columns: Sequence[str], rows_at_once: int) -> Iterator[pa.Table]:
+    """Whole columns of a data file, in pieces of about so many rows, or of a row group."""
     wanted = schema_to_pyarrow(table.schema().select(*columns))
     with table.io.new_input(task.file.file_path).open() as stream, pq.ParquetFile(stream) as file:
         sources = _sources(file.schema_arrow, wanted)
         if sources is None:
-            return _scan(table, columns).to_table([FileScanTask(task.file)])
-        rows = file.read(columns=[name for name in sources if name is not None])
-        return pa.table(
-            [_values(rows, name, field) for name, field in zip(sources, wanted, strict=True)], schema=wanted
-        )
+            yield _scan(table, columns).to_table([FileScanTask(task.file)])
+            return
+        names = [name for name in sources if name is not None]
+        for groups in _row_groups(file.metadata, rows_at_once):
+            rows = file.read_row_groups(groups, columns=names)
+            found = [_values(rows, name, field) for name, field in zip(sources, wanted, strict=True)]
+            yield pa.table(found, schema=wanted)
+
+
+def raw_values(table: Table, task: FileScanTask, column: str, positions: pa.Array) -> pa.Array:
+    """The values of one column at `positions`, ascending."""
+    rows, found, start = RowSet.of(positions), [], 0
+    for piece in raw_pieces(table, task, [column], _VALUES_AT_ONCE):
+        found.append(piece[column].take(rows.between(start, start + piece.num_rows).positions))
+        start += piece.num_rows
+    return pa.chunked_array([chunk for values in found for chunk in values.chunks], found[0].type).combine_chunks()
 
 
 def raw_batches(table: Table, task: FileScanTask, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -46,6 +64,20 @@ def raw_batches(table: Table, task: FileScanTask, columns: Sequence[str] | None 
         for batch in file.iter_batches(columns=[name for name in sources if name is not None]):
             columns = [_values(batch, name, field) for name, field in zip(sources, wanted, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=wanted)
+
+
+def _row_groups(metadata: pq.FileMetaData, rows_at_once: int) -> Iterator[list[int]]:
+    """Row groups that are read together."""
+    groups: list[int] = []
+    rows = 0
+    for number in range(metadata.num_row_groups):
+        count = metadata.row_group(number).num_rows
+        if groups and rows + count > rows_at_once:
+            yield groups
+            groups, rows = [], 0
+        groups.append(number)
+        rows += count
+    yield groups
 
 
 def _values(rows: pa.Table | pa.RecordBatch, name: str | None, field: pa.Field) -> pa.Array | pa.ChunkedArray:

@@ -23,6 +23,7 @@ from floe_ingestion.staging import StagedFile
 
 # Field ids that the Iceberg specification reserves for position delete files.
 _PATH_ID, _POSITION_ID = 2147483546, 2147483545
+_POSITIONS_AT_ONCE = 250_000
 _SCHEMA = pa.schema(
     [
         pa.field("file_path", pa.string(), nullable=False, metadata={"PARQUET:field_id": str(_PATH_ID)}),
@@ -43,10 +44,12 @@ def deleted_positions(task: FileScanTask, io: FileIO) -> pa.Array | None:
 def write_positions(folder: Path, task: FileScanTask, positions: pa.Array) -> StagedFile:
     """A delete file for rows of one data file; `positions` ascending."""
     path = folder / f"{uuid4().hex}-deletes.parquet"
-    paths = pa.repeat(pa.scalar(task.file.file_path), len(positions))
     collected: list[pq.FileMetaData] = []
     with pq.ParquetWriter(path, _SCHEMA, compression="zstd", metadata_collector=collected) as writer:
-        writer.write_table(pa.table([paths, positions.cast(pa.int64())], schema=_SCHEMA))
+        # Piece by piece: each row repeats the path.
+        for start in range(0, len(positions), _POSITIONS_AT_ONCE):
+            some = positions.slice(start, _POSITIONS_AT_ONCE).cast(pa.int64())
+            writer.write_table(pa.table([pa.repeat(pa.scalar(task.file.file_path), len(some)), some], schema=_SCHEMA))
     return StagedFile(path, len(positions), path.stat().st_size, _values(task.file), collected[0])
 
 

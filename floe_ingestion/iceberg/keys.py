@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from floe_ingestion.iceberg.types import cast
-from floe_ingestion.iceberg.writer import rewrite
-from floe_ingestion.naming import normalize_column
-from floe_ingestion.staging import StagedFile, StagedTable
+from floe_ingestion.staging import StagedFile
 
 ROW = "__floe_row"
-"""Position among all staged rows, counted through the files in order."""
+"""Position among all rows of a load, or of a part of it, counted through the files in order."""
 POSITION = "__floe_position"
 """Position in one data file."""
 FILE = "__floe_file"
-_CURSOR, _KNOWN, _CAME = "__floe_cursor", "__floe_known", "__floe_came"
 
 
 class StagedRows:
     """The rows of staged files, one column at a time."""
 
-    def __init__(self, files: Sequence[StagedFile], key: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[StagedFile], key: Sequence[str], by: str | None = None) -> None:
         self.files, self.key = tuple(files), tuple(key)
-        self._keys: pa.Table | None = None
+        self.by = by or self.key[0]
+        """The key column whose range says in which files of a table the keys can be."""
 
     @property
     def count(self) -> int:
@@ -46,12 +45,36 @@ class StagedRows:
         """Names of all columns; none without files."""
         return list(self.schema.names)
 
-    @property
+    @cached_property
     def keys(self) -> pa.Table:
         """The key columns, and `ROW`."""
-        if self._keys is None:
-            self._keys = numbered(self.read(self.key), ROW)
-        return self._keys
+        return numbered(self.read(self.key), ROW)
+
+    @cached_property
+    def first_of_keys(self) -> pa.Table:
+        """Each key once, with the first `ROW` that has it."""
+        if self.keys.group_by(list(self.key)).aggregate([]).num_rows == self.count:
+            return self.keys
+        first = self.keys.group_by(list(self.key)).aggregate([(ROW, "min")])
+        return first.rename_columns([*self.key, ROW])
+
+    @property
+    def arrival(self) -> pa.ChunkedArray:
+        """When each row came."""
+        start = 0
+        came: list[pa.Array] = []
+        for file in self.files:
+            came.append(file.arrival if file.arrival is not None else pa.arange(start, start + file.rows))
+            start += file.rows
+        return pa.chunked_array(came)
+
+    def numbers(self, rows: pa.Array) -> pa.Array:
+        """Which rows of the whole load these are."""
+        return rows
+
+    def first(self, name: str) -> pa.Scalar:
+        """The value of the first row."""
+        return next(self.batches([name])).column(0)[0]
 
     def column(self, name: str) -> pa.ChunkedArray:
         return self.read([name])[name]
@@ -60,33 +83,50 @@ class StagedRows:
         wanted = pa.schema([self.schema.field(name) for name in names])
         return pa.concat_tables(_read(file.path, wanted) for file in self.files)
 
-    def matches(self, files: Sequence[pa.Table]) -> pa.Table:
-        """Which rows of `files` have a staged key: `FILE` (its index), `POSITION` in it, and the `ROW` that brings it.
+    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Columns, of which every file has one, in bounded memory."""
+        wanted = pa.schema([self.schema.field(name) for name in names])
+        for file in self.files:
+            with pq.ParquetFile(file.path) as parquet:
+                known = [name for name in wanted.names if name in parquet.schema_arrow.names]
+                for batch in parquet.iter_batches(columns=known):
+                    yield pa.record_batch(_columns(batch, wanted), schema=wanted)
 
-        Each of `files` holds the key columns, in types that cast to the staged ones.
+    def matches(self, pieces: Sequence[tuple[int, pa.Table]]) -> pa.Table:
+        """Which rows of a table have a staged key.
+
+        `pieces` are rows of data files, each with the position that it begins at; they hold the key columns, in
+        types that cast to the staged ones. Returns `FILE` (the piece's index), `POSITION` in its file, and the
+        first `ROW` that brings the key.
         """
-        schema = self.keys.select(self.key).schema
+        known = self.first_of_keys
+        schema = known.select(self.key).schema
         rows = pa.concat_tables(
-            numbered(file.select(self.key).cast(schema), POSITION).append_column(
-                FILE, pa.repeat(pa.scalar(index, pa.int32()), file.num_rows)
-            )
-            for index, file in enumerate(files)
+            piece.select(self.key)
+            .cast(schema)
+            .append_column(POSITION, pa.arange(start, start + piece.num_rows))
+            .append_column(FILE, pa.repeat(pa.scalar(index, pa.int32()), piece.num_rows))
+            for index, (start, piece) in enumerate(pieces)
         )
         # A set look-up is several times quicker than a join, and leaves few rows to be joined.
         for name in self.key:
-            rows = rows.filter(pc.is_in(rows[name], value_set=self.keys[name].combine_chunks()))
-        return rows.join(self.keys, keys=list(self.key), join_type="inner").select([FILE, POSITION, ROW])
+            rows = rows.filter(pc.is_in(rows[name], value_set=known[name].combine_chunks()))
+        return rows.join(known, keys=list(self.key), join_type="inner").select([FILE, POSITION, ROW])
 
 
 def _read(path: Path, wanted: pa.Schema) -> pa.Table:
     """The columns of one file as those of all files; null where it has none."""
     known = set(pq.read_schema(path).names)
     rows = pq.read_table(path, columns=[name for name in wanted.names if name in known], partitioning=None)
-    columns = [
-        cast(rows[field.name], field.type) if field.name in known else pa.nulls(rows.num_rows, field.type)
+    return pa.table(_columns(rows, wanted), schema=wanted)
+
+
+def _columns(rows: pa.Table | pa.RecordBatch, wanted: pa.Schema) -> list[Any]:
+    known = set(rows.schema.names)
+    return [
+        cast(rows.column(field.name), field.type) if field.name in known else pa.nulls(rows.num_rows, field.type)
         for field in wanted
     ]
-    return pa.table(columns, schema=wanted)
 
 
 def _comparable(type_: pa.DataType) -> pa.DataType:
@@ -97,74 +137,3 @@ def _comparable(type_: pa.DataType) -> pa.DataType:
 def numbered(rows: pa.Table, name: str) -> pa.Table:
     """`rows` with their position as a column."""
     return rows.append_column(name, pa.arange(0, rows.num_rows))
-
-
-def without_duplicates(staged: StagedTable, folder: Path) -> tuple[tuple[StagedFile, ...], int]:
-    """The staged files with one row a key, and how many rows that dropped: the last by cursor wins."""
-    rows = StagedRows(staged.files, staged.key)
-    key = list(staged.key)
-    if rows.count == 0 or rows.keys.group_by(key).aggregate([]).num_rows == rows.count:
-        return staged.files, 0
-    incremental = staged.table.incremental
-    cursor = normalize_column(incremental.cursor_path) if incremental is not None else None
-    order = rows.column(cursor) if cursor in rows.columns else pa.nulls(rows.count, pa.int64())
-    by_cursor = rows.keys.append_column(_CURSOR, order).append_column(_KNOWN, pc.is_valid(order))
-    by_cursor = by_cursor.append_column(_CAME, _arrival(staged.files))
-    # A row without a cursor value loses against one with it, wherever Arrow sorts nulls.
-    sort_keys = [(_KNOWN, "ascending"), (_CURSOR, "ascending"), (_CAME, "ascending")]
-    by_cursor = by_cursor.take(pc.sort_indices(by_cursor, sort_keys=sort_keys))
-    last = by_cursor.group_by(key, use_threads=False).aggregate([(ROW, "last")])[f"{ROW}_last"]
-    kept = last.combine_chunks().sort()
-    return rows_at(staged.files, kept, folder), rows.count - len(kept)
-
-
-def _arrival(files: Sequence[StagedFile]) -> pa.ChunkedArray:
-    """When each staged row came, file by file."""
-    start = 0
-    came: list[pa.Array] = []
-    for file in files:
-        came.append(file.arrival if file.arrival is not None else pa.arange(start, start + file.rows))
-        start += file.rows
-    return pa.chunked_array(came)
-
-
-def rows_at(files: Sequence[StagedFile], kept: pa.Array, folder: Path) -> tuple[StagedFile, ...]:
-    """The staged rows that `kept` (ascending) names; a file that keeps all of its rows is not touched."""
-    found: list[StagedFile] = []
-    start = 0
-    for file in files:
-        mine = _between(kept, start, start + file.rows)
-        if len(mine) == file.rows:
-            found.append(file)
-        elif len(mine):
-            found.extend(rewrite(folder, file, _taken(file, mine)))
-        start += file.rows
-    return tuple(found)
-
-
-def rows_at_positions(batches: Iterable[pa.RecordBatch], positions: pa.Array) -> Iterator[pa.RecordBatch]:
-    """The rows of `batches` at `positions`, ascending and counted through all of them."""
-    start = 0
-    for batch in batches:
-        mine = _between(positions, start, start + batch.num_rows)
-        if len(mine):
-            yield batch.take(mine)
-        start += batch.num_rows
-
-
-def _taken(file: StagedFile, positions: pa.Array) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(file.path) as parquet:
-        yield from rows_at_positions(parquet.iter_batches(), positions)
-
-
-def _between(positions: pa.Array, start: int, stop: int) -> pa.Array:
-    """Those of the ascending `positions` in [start, stop), counted from `start`."""
-    inside = positions.filter(pc.and_(pc.greater_equal(positions, start), pc.less(positions, stop)))
-    return pc.subtract(inside, start)
-
-
-def all_but(count: int, dropped: Iterable[pa.Array]) -> pa.Array:
-    """Positions from 0 to `count`, without those of `dropped`, ascending."""
-    everything = pa.arange(0, count)
-    gone = [positions for positions in dropped if len(positions)]
-    return everything.filter(pc.invert(pc.is_in(everything, value_set=pa.concat_arrays(gone)))) if gone else everything

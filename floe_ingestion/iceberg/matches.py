@@ -6,20 +6,24 @@ column after the other until each is known to have changed.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.table import FileScanTask, Table
 
-from floe_ingestion.iceberg.data_files import read_raw
+from floe_ingestion.iceberg.data_files import raw_pieces, raw_values, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
 from floe_ingestion.iceberg.keys import FILE, POSITION, ROW, StagedRows
+from floe_ingestion.iceberg.row_sets import RowSet
 
-_KEYS_AT_ONCE = 4_000_000
+_KEYS_AT_ONCE = 2_000_000
 _READERS = 4
+_NESTED_AT_ONCE = 10_000
 
 
 class Matches:
@@ -37,62 +41,71 @@ class Matches:
     ) -> None:
         self.table, self.rows, self._among = table, rows, among
         self.matches: dict[str, pa.Table] = {}
-        """By data file: `POSITION` in it, and the `ROW` that brings the key again."""
+        """By data file: `POSITION` in it, ascending, and the first `ROW` that brings the key again."""
         self.tasks: dict[str, FileScanTask] = {}
         for group in _groups(table.scan(row_filter=predicate).plan_files()):
             self._match(group)
 
-    def positions(self, task: FileScanTask) -> pa.Array:
-        """The rows of one file that the load replaces or deletes."""
-        match = self.matches.get(task.file.file_path)
-        # A key of several staged rows (delete-insert) finds the same row for each of them.
-        return pc.unique(match[POSITION].combine_chunks()) if match is not None else pa.array([], pa.int64())
+    @property
+    def rows_matched(self) -> pa.ChunkedArray:
+        """The `ROW` of every match."""
+        return pa.chunked_array([chunk for match in self.matches.values() for chunk in match[ROW].chunks], pa.int64())
 
-    def drop_unchanged(self, columns: list[str], marked: pa.Array) -> list[pa.Array]:
-        """Forget the matches whose row would stay as it is; the staged rows that bring nothing new."""
-        unchanged: list[pa.Array] = []
-        staged: dict[str, pa.ChunkedArray] = {}
+    def positions(self) -> Iterator[tuple[str, RowSet]]:
+        """By data file, the rows that the load replaces or deletes."""
         for path, match in self.matches.items():
-            same = match.filter(pc.invert(pc.is_in(match[ROW], value_set=marked)))
-            for name in columns:
-                if same.num_rows == 0:
-                    break
-                if name not in staged:
-                    staged[name] = self.rows.column(name)
-                same = same.filter(self._equal(self.tasks[path], name, same, staged[name]))
-            if same.num_rows:
-                unchanged.append(same[ROW].combine_chunks())
-                self.matches[path] = match.filter(pc.invert(pc.is_in(match[ROW], value_set=unchanged[-1])))
-        return unchanged
+            yield path, RowSet.of(match[POSITION])
 
-    def count_of(self, rows: pa.Array) -> int:
-        """How many rows of the table the staged `rows` match."""
-        if len(rows) == 0:
-            return 0
-        return sum(pc.sum(pc.is_in(match[ROW], value_set=rows)).as_py() or 0 for match in self.matches.values())
+    def drop_unchanged(self, columns: list[str], marked: pa.Array) -> pa.Array:
+        """Forget the matches whose row would stay as it is; the staged rows that bring nothing new."""
+        same = {path: _without(match, marked) for path, match in self.matches.items()}
+        for name in columns:
+            same = {path: match for path, match in same.items() if match.num_rows}
+            if not same:
+                break
+            staged = self.rows.column(name)
+            same = {path: match.filter(self._equal(path, name, match, staged)) for path, match in same.items()}
+        unchanged = [match[ROW].combine_chunks() for match in same.values()]
+        for (path, _), rows in zip(same.items(), unchanged, strict=True):
+            self.matches[path] = _without(self.matches[path], rows)
+        return pa.concat_arrays(unchanged) if unchanged else pa.array([], pa.int64())
 
     def _match(self, group: list[FileScanTask]) -> None:
-        with ThreadPoolExecutor(max_workers=_READERS) as readers:
-            keys = list(readers.map(lambda task: read_raw(self.table, task, self.rows.key), group))
-        found = self.rows.matches(keys)
-        for index in pc.unique(found[FILE]).to_pylist():
-            task = group[index]
-            match = found.filter(pc.equal(found[FILE], index)).select([POSITION, ROW])
-            if task.delete_files:
-                deleted = deleted_positions(task, self.table.io)
-                match = match.filter(pc.invert(pc.is_in(match[POSITION], value_set=deleted)))
-            if self._among is not None:
-                match = match.filter(pc.is_in(match[POSITION], value_set=self._among(task)))
-            if match.num_rows:
-                self.tasks[task.file.file_path] = task
-                self.matches[task.file.file_path] = match
+        found: dict[int, list[pa.Table]] = defaultdict(list)
+        for pieces in self._pieces(group):
+            matches = self.rows.matches(pieces)
+            for index in pc.unique(matches[FILE]).to_pylist():
+                found[index].append(matches.filter(pc.equal(matches[FILE], index)).select([POSITION, ROW]))
+        for index, tables in found.items():
+            self._keep(group[index], pa.concat_tables(tables).sort_by(POSITION))
 
-    def _equal(self, task: FileScanTask, name: str, match: pa.Table, staged: pa.ChunkedArray) -> pa.Array:
+    def _pieces(self, group: list[FileScanTask]) -> Iterator[list[tuple[int, pa.Table]]]:
+        """The keys of some files at once; of one large file piece by piece."""
+        if len(group) > 1:
+            with ThreadPoolExecutor(max_workers=_READERS) as readers:
+                keys = readers.map(lambda task: read_raw(self.table, task, self.rows.key), group)
+                yield [(0, piece) for piece in keys]
+            return
+        start = 0
+        for piece in raw_pieces(self.table, group[0], self.rows.key, _KEYS_AT_ONCE):
+            yield [(start, piece)]
+            start += piece.num_rows
+
+    def _keep(self, task: FileScanTask, match: pa.Table) -> None:
+        if task.delete_files:
+            deleted = deleted_positions(task, self.table.io)
+            match = match.filter(pc.invert(pc.is_in(match[POSITION], value_set=deleted)))
+        if self._among is not None:
+            match = match.filter(pc.is_in(match[POSITION], value_set=self._among(task)))
+        if match.num_rows:
+            self.tasks[task.file.file_path] = task
+            self.matches[task.file.file_path] = match
+
+    def _equal(self, path: str, name: str, match: pa.Table, staged: pa.ChunkedArray) -> pa.Array:
         new = staged.take(match[ROW]).combine_chunks()
         if name not in self.table.schema().column_names:
             return pc.is_null(new)  # a column that this load brings: where it is empty, nothing changed
-        old = read_raw(self.table, task, [name])[name].take(match[POSITION]).combine_chunks()
-        return _same(old, new)
+        return _same(raw_values(self.table, self.tasks[path], name, match[POSITION].combine_chunks()), new)
 
 
 def _groups(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
@@ -109,10 +122,14 @@ def _groups(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
         yield group
 
 
+def _without(match: pa.Table, rows: pa.Array) -> pa.Table:
+    return match.filter(pc.invert(pc.is_in(match[ROW], value_set=rows))) if len(rows) else match
+
+
 def _same(old: pa.Array, new: pa.Array) -> pa.Array:
     """Where two arrays hold the same, null like null and NaN like NaN."""
     if pa.types.is_nested(new.type):
-        return pa.array([a == b for a, b in zip(old.to_pylist(), new.to_pylist(), strict=True)], pa.bool_())
+        return pa.concat_arrays(_same_nested(old, new))
     old = old.cast(new.type)
     equal = pc.fill_null(pc.equal(old, new), False)
     equal = pc.or_(equal, pc.and_(pc.is_null(old), pc.is_null(new)))
@@ -121,14 +138,48 @@ def _same(old: pa.Array, new: pa.Array) -> pa.Array:
     return equal
 
 
+def _same_nested(old: pa.Array, new: pa.Array) -> list[pa.Array]:
+    """Piece by piece: as Python objects values take many times their room."""
+    found = [pa.array([], pa.bool_())]
+    for start in range(0, len(new), _NESTED_AT_ONCE):
+        pairs = zip(
+            old.slice(start, _NESTED_AT_ONCE).to_pylist(), new.slice(start, _NESTED_AT_ONCE).to_pylist(), strict=True
+        )
+        found.append(pa.array([a == b for a, b in pairs], pa.bool_()))
+    return found
+
+
+class KeyRange:
+    """The least and the greatest value of a key column: lets file statistics rule most files out."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._type: pa.DataType | None = None
+        self._values: list[Any] = []
+
+    def include(self, rows: StagedRows) -> None:
+        """Make it hold all of these."""
+        bounds = pc.min_max(rows.keys[self.name])
+        self._type = rows.keys[self.name].type
+        values = [*self._values, bounds["min"].as_py(), bounds["max"].as_py()]
+        self._values = [min(values), max(values)]
+
+    @property
+    def predicate(self) -> BooleanExpression:
+        """Of rows in it."""
+        if self._type is None or pa.types.is_fixed_size_binary(self._type):
+            return AlwaysTrue()  # a uuid perhaps, whose order in file statistics no two engines agree on
+        try:
+            return And(*(bound(self.name, value) for bound, value in zip(_BOUNDS, self._values, strict=True)))
+        except (TypeError, ValueError):  # a type that has no literal, such as uuid: look at every file
+            return AlwaysTrue()
+
+
+_BOUNDS: tuple[Callable[[str, Any], BooleanExpression], ...] = (GreaterThanOrEqual, LessThanOrEqual)
+
+
 def key_range(rows: StagedRows) -> BooleanExpression:
-    """The range of the first key column: lets file statistics rule most files out."""
-    first = rows.key[0]
-    if pa.types.is_fixed_size_binary(rows.schema.field(first).type):
-        return AlwaysTrue()  # a uuid perhaps, whose order in file statistics no two engines agree on
-    bounds = pc.min_max(rows.keys[first])
-    low, high = bounds["min"].as_py(), bounds["max"].as_py()
-    try:
-        return And(GreaterThanOrEqual(first, low), LessThanOrEqual(first, high))
-    except (TypeError, ValueError):  # a type that has no literal, such as uuid: look at every file
-        return AlwaysTrue()
+    """The range of one part of a load."""
+    found = KeyRange(rows.by)
+    found.include(rows)
+    return found.predicate

@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import And
+from pyiceberg.expressions import And, BooleanExpression
 from pyiceberg.table import FileScanTask, Table
 
 from floe_ingestion.iceberg.data_files import read_raw
-from floe_ingestion.iceberg.keys import ROW, StagedRows, all_but, rows_at
-from floe_ingestion.iceberg.matches import Matches, key_range
+from floe_ingestion.iceberg.keys import ROW, StagedRows
+from floe_ingestion.iceberg.matches import KeyRange, Matches, key_range
 from floe_ingestion.iceberg.partition import positions_inside, window_filter
+from floe_ingestion.iceberg.parts import parts
 from floe_ingestion.iceberg.plan import Merge
-from floe_ingestion.iceberg.removal import Removal, remove
+from floe_ingestion.iceberg.removal import DoomedRows, Removal, remove
+from floe_ingestion.iceberg.row_sets import RowSet, staged_rows_of
 from floe_ingestion.iceberg.versions import merge_versions
 from floe_ingestion.staging import StagedTable, Window
+
+_COMING, _THERE = "__floe_coming", "__floe_there"
 
 
 def merge(table: Table | None, staged: StagedTable, folder: Path) -> Merge:
@@ -27,28 +31,76 @@ def merge(table: Table | None, staged: StagedTable, folder: Path) -> Merge:
     """
     rows = StagedRows(staged.files, staged.key)
     if rows.count == 0:
-        return Merge(Removal(), ())
+        return Merge()
     if table is None:
-        marked = _marked_rows(rows, staged.table.hard_delete)
-        files = rows_at(staged.files, all_but(rows.count, [marked]), folder)
-        return Merge(Removal(), files, markers=len(marked))
-    strategy = staged.table.merge_strategy
-    if strategy == "scd2":
+        marked = RowSet.of(_marked_rows(rows, staged.table.hard_delete))
+        kept = RowSet.first(rows.count) - marked
+        return Merge(files=staged_rows_of(staged.files, kept, folder), markers=len(marked))
+    if staged.table.merge_strategy == "scd2":
         return merge_versions(table, staged, rows, _by_telling(staged, rows), folder)
-    predicate = key_range(rows)
-    if staged.window is not None:
-        predicate = And(predicate, window_filter(staged.window, table.schema()))
-    found = Matches(table, rows, predicate, _rows_of_window(table, staged.window))
-    if strategy == "insert-only":
-        kept = all_but(rows.count, [match[ROW].combine_chunks() for match in found.matches.values()])
-        return Merge(Removal(predicate), rows_at(staged.files, kept, folder), rows.count - len(kept))
-    marked = _marked_rows(rows, staged.table.hard_delete)
-    unchanged = found.drop_unchanged(_by_telling(staged, rows), marked) if strategy == "upsert" else []
-    removal = remove(table, predicate, found.positions, staged.table.merge_mode, folder)
-    files = rows_at(staged.files, all_but(rows.count, [*unchanged, marked]), folder)
-    same = sum(len(positions) for positions in unchanged)
-    deleted = found.count_of(marked)
-    return Merge(removal, files, same, removal.rows - deleted, deleted, len(marked))
+    merging = _Merging(table, staged, rows)
+    for part in parts(rows, folder):
+        merging.take(part)
+    return merging.planned(folder)
+
+
+class _Merging:
+    """A merge as it is planned, part by part."""
+
+    def __init__(self, table: Table, staged: StagedTable, rows: StagedRows) -> None:
+        self._table, self._staged, self._count = table, staged, rows.count
+        self._strategy, self._columns = staged.table.merge_strategy, _by_telling(staged, rows)
+        self._range = KeyRange(rows.key[0])
+        self._unchanged, self._marked, self._doomed = RowSet(), RowSet(), DoomedRows()
+        self._updated = 0
+
+    def take(self, part: StagedRows) -> None:
+        """Find out what this part of the load changes."""
+        self._range.include(part)
+        among = _rows_of_window(self._table, self._staged.window)
+        found = Matches(self._table, part, self._in_window(key_range(part)), among)
+        if self._strategy == "insert-only":
+            self._unchanged |= RowSet.of(part.numbers(found.rows_matched.combine_chunks()))
+            return
+        marked = _marked_rows(part, self._staged.table.hard_delete)
+        if self._strategy == "upsert":
+            self._unchanged |= RowSet.of(part.numbers(found.drop_unchanged(self._columns, marked)))
+        self._marked |= RowSet.of(part.numbers(marked))
+        self._doomed.add(found.positions())
+        self._updated += _replaced(part, found, marked)
+
+    def planned(self, folder: Path) -> Merge:
+        """What all parts together change."""
+        kept = RowSet.first(self._count) - self._unchanged - self._marked
+        files = staged_rows_of(self._staged.files, kept, folder)
+        predicate = self._in_window(self._range.predicate)
+        if self._strategy == "insert-only":
+            return Merge(Removal(predicate), files, len(self._unchanged))
+        mode = self._staged.table.merge_mode
+        removal = remove(self._table, predicate, self._doomed.of, mode, folder)
+        deleted = removal.rows - self._updated
+        return Merge(removal, files, len(self._unchanged), self._updated, deleted, len(self._marked))
+
+    def _in_window(self, predicate: BooleanExpression) -> BooleanExpression:
+        window = self._staged.window
+        return And(predicate, window_filter(window, self._table.schema())) if window is not None else predicate
+
+
+def _replaced(part: StagedRows, found: Matches, marked: pa.Array) -> int:
+    """How many rows of the table others of their key take the place of; the rest of those that match goes."""
+    there = pa.table([found.rows_matched], names=[ROW]).group_by(ROW).aggregate([([], "count_all")])
+    if there.num_rows == 0:
+        return 0
+    there = there.rename_columns([ROW, _THERE])
+    comes = pc.invert(pc.is_in(part.keys[ROW], value_set=marked)).cast(pa.int64())
+    if part.first_of_keys.num_rows == part.count:
+        coming = pa.table([part.keys[ROW], comes], names=[ROW, _COMING])
+    else:
+        by_key = part.keys.append_column(_COMING, comes).group_by(list(part.key))
+        coming = by_key.aggregate([(ROW, "min"), (_COMING, "sum")])
+        coming = coming.select([f"{ROW}_min", f"{_COMING}_sum"]).rename_columns([ROW, _COMING])
+    both = there.join(coming, keys=ROW, join_type="inner")
+    return int(pc.sum(pc.min_element_wise(both[_THERE], both[_COMING])).as_py() or 0)
 
 
 def _rows_of_window(table: Table, window: Window | None) -> Callable[[FileScanTask], pa.Array] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from floe_ingestion.iceberg.removal import Removal
 from floe_ingestion.staging import StagedFile
@@ -12,8 +12,8 @@ from floe_ingestion.staging import StagedFile
 class Merge:
     """A planned change of the table, and its numbers."""
 
-    removal: Removal
-    files: tuple[StagedFile, ...]
+    removal: Removal = field(default_factory=Removal)
+    files: tuple[StagedFile, ...] = ()
     """The staged rows that are written."""
     unchanged: int = 0
     """Staged rows that the table holds already, value by value."""

@@ -11,7 +11,7 @@ from pyiceberg.exceptions import (
     UnauthorizedError,
 )
 
-from floe_ingestion.store_errors import verdict_on
+from floe_ingestion.store_errors import disk_hint, verdict_on
 
 _REFUSED_BY_CATALOG = (
     AuthorizationExpiredError,
@@ -24,8 +24,13 @@ _REFUSED_BY_CATALOG = (
 
 
 def was_refused(error: BaseException) -> bool:
-    """Whether the catalog, or the storage that its metadata was to be written to, has said no."""
-    if isinstance(error, (*_REFUSED_BY_CATALOG, PermissionError)):
+    """Whether the catalog, or the storage that its metadata was to be written to, has said no.
+
+    So has a disk that takes nothing more, and a manifest to build upon that has expired meanwhile.
+    """
+    if isinstance(error, (*_REFUSED_BY_CATALOG, PermissionError, FileNotFoundError)):
+        return True
+    if any(disk_hint(link) is not None for link in (error, error.__cause__) if link is not None):
         return True
     verdict = verdict_on(error)
     return verdict is not None and not verdict.transient

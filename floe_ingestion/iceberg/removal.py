@@ -6,7 +6,7 @@ marked where they lie (merge-on-read); one that loses many is written anew witho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from pyiceberg.table import FileScanTask, Table
 
 from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions, only_of, write_positions
-from floe_ingestion.iceberg.keys import all_but, rows_at_positions
 from floe_ingestion.iceberg.partition import positions_inside, window_filter
+from floe_ingestion.iceberg.row_sets import RowSet, rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.spec import MergeMode
@@ -28,8 +28,23 @@ from floe_ingestion.staging import StagedFile, Window
 _MUCH_TOUCHED = 0.3
 """Share of a file's live rows beyond which it is written anew: reading around so many costs every reader."""
 
-Doomed = Callable[[FileScanTask], pa.Array | None]
-"""Of one data file: the positions of the rows that go, deleted ones among them or not; None for every row."""
+Doomed = Callable[[FileScanTask], RowSet | None]
+"""Of one data file: the rows that go, deleted ones among them or not; None for every row."""
+
+
+class DoomedRows:
+    """Rows that go, by data file; found bit by bit."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, RowSet] = {}
+
+    def add(self, found: Iterable[tuple[str, RowSet]]) -> None:
+        for path, rows in found:
+            self._rows[path] = self._rows.get(path, RowSet()) | rows
+
+    def of(self, task: FileScanTask) -> RowSet:
+        """Those of one data file."""
+        return self._rows.get(task.file.file_path, RowSet())
 
 
 @dataclass(frozen=True)
@@ -64,10 +79,10 @@ def removal_of_window(table: Table, window: Window, mode: MergeMode, folder: Pat
     """For a partition: exactly the rows of its window, whichever files they lie in."""
     schema = table.schema()
 
-    def doomed(task: FileScanTask) -> pa.Array | None:
+    def doomed(task: FileScanTask) -> RowSet | None:
         if task.residual == AlwaysTrue():
             return None  # the partition says that every row lies in the window
-        return positions_inside(window, read_raw(table, task, window.columns), schema)
+        return RowSet.of(positions_inside(window, read_raw(table, task, window.columns), schema))
 
     return remove(table, window_filter(window, schema), doomed, mode, folder)
 
@@ -77,28 +92,29 @@ def remove(table: Table, predicate: BooleanExpression, doomed: Doomed, mode: Mer
     files: list[DataFile] = []
     delete_files: list[DataFile] = []
     marked: list[tuple[DataFile, StagedFile]] = []
-    staying: list[tuple[FileScanTask, pa.Array]] = []
+    staying: list[tuple[FileScanTask, RowSet]] = []
     rows = 0
     for task in table.scan(row_filter=predicate).plan_files():
-        deleted = deleted_positions(task, table.io) if task.delete_files else None
-        live = task.file.record_count - (len(deleted) if deleted is not None else 0)
-        positions = _without(doomed(task), deleted)
-        going = live if positions is None else len(positions)
-        if going == 0 and live:
+        live = RowSet.first(task.file.record_count)
+        if task.delete_files and (deleted := deleted_positions(task, table.io)) is not None:
+            live -= RowSet.of(deleted)
+        asked = doomed(task)
+        staying_here = live - asked if asked is not None else RowSet()
+        going = len(live) - len(staying_here)
+        if going == 0 and len(live):
             continue
         rows += going
-        if positions is not None and going < live and not _written_anew(mode, going, live):
-            marked.append((task.file, write_positions(folder, task, positions.sort())))
+        if len(staying_here) and not _written_anew(mode, going, len(live)):
+            marked.append((task.file, write_positions(folder, task, (live - staying_here).positions)))
             continue
         files.append(task.file)
         delete_files.extend(only_of(task.delete_files, task.file))
-        if positions is not None and going < live:
-            gone = [positions] if deleted is None else [positions, deleted]
-            staying.append((task, all_but(task.file.record_count, gone)))
+        if len(staying_here):
+            staying.append((task, staying_here))
     rewritten: tuple[StagedFile, ...] = ()
     if staying:
         settings = WriteSettings.of(table.properties)
-        rewritten = write_files(folder, SchemaPlan.of_table(table), _rows_of(table, staying), settings)
+        rewritten = write_files(folder, SchemaPlan.of_table(table), _staying(table, staying), settings)
     return Removal(predicate, tuple(files), tuple(delete_files), rewritten, tuple(marked), rows)
 
 
@@ -106,12 +122,6 @@ def _written_anew(mode: MergeMode, going: int, live: int) -> bool:
     return mode == "copy-on-write" or (mode == "auto" and going > live * _MUCH_TOUCHED)
 
 
-def _without(positions: pa.Array | None, deleted: pa.Array | None) -> pa.Array | None:
-    if positions is None or deleted is None:
-        return positions
-    return positions.filter(pc.invert(pc.is_in(positions, value_set=deleted)))
-
-
-def _rows_of(table: Table, staying: list[tuple[FileScanTask, pa.Array]]) -> Iterator[pa.RecordBatch]:
-    for task, positions in staying:
-        yield from rows_at_positions(raw_batches(table, task), positions)
+def _staying(table: Table, staying: list[tuple[FileScanTask, RowSet]]) -> Iterator[pa.RecordBatch]:
+    for task, rows in staying:
+        yield from rows_of(raw_batches(table, task), rows)

@@ -13,7 +13,7 @@ from pyiceberg.table.update.snapshot import _ManifestMergeManager
 
 from floe_ingestion.iceberg.data_files import raw_batches
 from floe_ingestion.iceberg.deletes import deleted_positions
-from floe_ingestion.iceberg.keys import all_but, rows_at_positions
+from floe_ingestion.iceberg.row_sets import RowSet, rows_of
 from floe_ingestion.iceberg.snapshot import LoadSnapshot
 
 
@@ -44,6 +44,7 @@ def live_rows(table: Table, task: FileScanTask) -> Iterator[pa.RecordBatch]:
     """The rows of a data file that are not deleted, in the table's columns, batch by batch."""
     if not task.delete_files:
         return raw_batches(table, task)
-    deleted = deleted_positions(task, table.io)
-    gone = [deleted] if deleted is not None else []
-    return rows_at_positions(raw_batches(table, task), all_but(task.file.record_count, gone))
+    live = RowSet.first(task.file.record_count)
+    if (deleted := deleted_positions(task, table.io)) is not None:
+        live -= RowSet.of(deleted)
+    return rows_of(raw_batches(table, task), live)

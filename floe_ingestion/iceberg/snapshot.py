@@ -69,6 +69,11 @@ class LoadSnapshot(_OverwriteFiles):
         if changes.predicate is not None:
             self.delete_by_predicate(changes.predicate)
 
+    @property
+    def written(self) -> list[str]:
+        """The manifests and manifest lists that it has begun to write."""
+        return [*self._written_manifests, *self._uncommitted_manifests, *self._written_manifest_lists]
+
     def _validate_concurrency(self) -> None:
         table = self._transaction._table
         if table.metadata.default_spec_id != self._spec_id:

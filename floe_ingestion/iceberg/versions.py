@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, And, IsNull
 from pyiceberg.table import FileScanTask, Table
 
-from floe_ingestion.iceberg.data_files import read_raw
+from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
-from floe_ingestion.iceberg.keys import POSITION, StagedRows, all_but, rows_at
-from floe_ingestion.iceberg.matches import Matches, key_range
+from floe_ingestion.iceberg.keys import StagedRows
+from floe_ingestion.iceberg.matches import KeyRange, Matches, key_range
+from floe_ingestion.iceberg.parts import parts
 from floe_ingestion.iceberg.plan import Merge
-from floe_ingestion.iceberg.removal import remove
+from floe_ingestion.iceberg.removal import DoomedRows, remove
+from floe_ingestion.iceberg.row_sets import RowSet, rows_of, staged_rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import StagedFile, StagedTable
@@ -32,34 +34,32 @@ def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, columns:
     """Close the versions that `staged` supersedes, and add its own; `columns` are compared, in this order."""
     valid_from, valid_to = staged.table.validity_columns
     whole = staged.table.incremental is None
-    predicate = And(AlwaysTrue() if whole else key_range(rows), IsNull(valid_to))
     compared = [name for name in columns if name not in (valid_from, valid_to)]
     current = _Current(table, valid_to)
-    found = Matches(table, rows, predicate, current.positions)
-    present = {path: match[POSITION].combine_chunks() for path, match in found.matches.items()}
-    unchanged = found.drop_unchanged(compared, _NOTHING)
-    changed = sum(match.num_rows for match in found.matches.values())
-
-    def superseded(task: FileScanTask) -> pa.Array:
-        mine = found.positions(task)
-        if not whole:
-            return mine
-        kept = present.get(task.file.file_path, _NOTHING)
-        gone = current.positions(task)
-        return pa.concat_arrays([mine, gone.filter(pc.invert(pc.is_in(gone, value_set=kept)))])
-
+    range_, unchanged, present, changed = KeyRange(rows.key[0]), RowSet(), DoomedRows(), DoomedRows()
+    for part in parts(rows, folder):
+        range_.include(part)
+        found = Matches(table, part, And(key_range(part), IsNull(valid_to)), current.positions)
+        present.add(found.positions())
+        unchanged |= RowSet.of(part.numbers(found.drop_unchanged(compared, _NOTHING)))
+        changed.add(found.positions())
+    predicate = And(AlwaysTrue() if whole else range_.predicate, IsNull(valid_to))
     tasks = list(table.scan(row_filter=predicate).plan_files())
-    closing = {task.file.file_path: superseded(task) for task in tasks}
-    removal = remove(table, predicate, lambda task: closing[task.file.file_path], staged.table.merge_mode, folder)
-    moment = rows.column(valid_from)[0]
-    closed = _closed(table, [(task, closing[task.file.file_path]) for task in tasks], valid_to, moment, folder)
-    files = rows_at(staged.files, all_but(rows.count, unchanged), folder)
+    closing = changed
+    if whole:
+        closing = DoomedRows()
+        for task in tasks:
+            missing = RowSet.of(current.positions(task)) - present.of(task)
+            closing.add([(task.file.file_path, changed.of(task) | missing)])
+    removal = remove(table, predicate, closing.of, staged.table.merge_mode, folder)
+    closed = _closed(table, [(task, closing.of(task)) for task in tasks], valid_to, rows.first(valid_from), folder)
+    updated = sum(len(changed.of(task)) for task in tasks)
     return Merge(
         replace(removal, rewritten=(*removal.rewritten, *closed)),
-        files,
-        unchanged=sum(len(positions) for positions in unchanged),
-        updated=changed,
-        deleted=removal.rows - changed,
+        staged_rows_of(staged.files, RowSet.first(rows.count) - unchanged, folder),
+        unchanged=len(unchanged),
+        updated=updated,
+        deleted=removal.rows - updated,
     )
 
 
@@ -81,18 +81,17 @@ class _Current:
 
 
 def _closed(
-    table: Table, closing: list[tuple[FileScanTask, pa.Array]], valid_to: str, moment: pa.Scalar, folder: Path
+    table: Table, closing: list[tuple[FileScanTask, RowSet]], valid_to: str, moment: pa.Scalar, folder: Path
 ) -> tuple[StagedFile, ...]:
     """Copies of the superseded rows that end at `moment`."""
-    names = [field.name for field in table.schema().fields]
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for task, positions in closing:
-            if len(positions):
-                rows = read_raw(table, task, names).take(positions)
-                ends = pa.repeat(moment, rows.num_rows).cast(rows.schema.field(valid_to).type)
-                yield from rows.set_column(names.index(valid_to), rows.schema.field(valid_to), ends).to_batches()
+        for task, rows in closing:
+            for batch in rows_of(raw_batches(table, task), rows) if len(rows) else ():
+                index = batch.schema.get_field_index(valid_to)
+                field = batch.schema.field(index)
+                yield batch.set_column(index, field, pa.repeat(moment, batch.num_rows).cast(field.type))
 
-    if not any(len(positions) for _, positions in closing):
+    if not any(len(rows) for _, rows in closing):
         return ()
     return write_files(folder, SchemaPlan.of_table(table), batches(), WriteSettings.of(table.properties))

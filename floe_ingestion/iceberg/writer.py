@@ -69,7 +69,7 @@ class ParquetSink:
     ) -> None:
         self.plan = plan
         self.discarded: dict[str, int] = plan.discarded
-        self._writer = _PartitionedWriter(folder, settings or WriteSettings())
+        self._writer = PartitionedWriter(folder, settings or WriteSettings())
         self._window, self._progress = window, progress
         self._rows = 0
         self._queue: queue.Queue[pa.Table | None] = queue.Queue(_QUEUED_BATCHES)
@@ -152,7 +152,7 @@ def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
-class _PartitionedWriter:
+class PartitionedWriter:
     """One open Parquet file a partition, and the rows that wait for their row group."""
 
     def __init__(self, folder: Path, settings: WriteSettings) -> None:
@@ -274,7 +274,7 @@ def write_files(
 
 def rewrite(folder: Path, file: StagedFile, batches: Iterable[pa.RecordBatch]) -> tuple[StagedFile, ...]:
     """Files like `file`, holding `batches` instead; none for no rows."""
-    writer = _PartitionedWriter(folder, WriteSettings())
+    writer = PartitionedWriter(folder, WriteSettings())
     for batch in batches:
         writer.write(file.partition, batch)
     return tuple(writer.close())

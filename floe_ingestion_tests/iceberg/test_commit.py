@@ -17,11 +17,19 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import LongType, StringType
 
-from floe_ingestion.errors import CatalogUnavailable, CommitConflict, IngestionError, OutcomeUnknown, StaleCursor
+from floe_ingestion.errors import (
+    CatalogUnavailable,
+    CommitConflict,
+    IngestionError,
+    OutcomeUnknown,
+    PermanentError,
+    StaleCursor,
+)
 from floe_ingestion.iceberg import commit as commits
 from floe_ingestion.iceberg.commit import commit
+from floe_ingestion.iceberg.expire import expire
 from floe_ingestion.staging import Landed, Provenance, StagedTable, Window
-from floe_ingestion_tests.catalogs import BreakingCatalog, OverwritingCatalog, RacingCatalog
+from floe_ingestion_tests.catalogs import BreakingCatalog, ExpiringCatalog, OverwritingCatalog, RacingCatalog
 from floe_ingestion_tests.fake_sources import table_spec
 from floe_ingestion_tests.iceberg.loads import load, numbers, staged
 from floe_ingestion_tests.lake import Lake
@@ -456,6 +464,38 @@ def test_an_insert_only_merge_sees_what_was_inserted_since(lake: Lake) -> None:
     assert lake.values("raw.numbers") == [1, 2, 3]
 
 
+@pytest.mark.parametrize("ours_deletes", [False, True])
+def test_a_row_that_a_load_of_nothing_but_deletions_takes_away_meanwhile_does_not_count_twice(
+    ours_deletes: bool, lake: Lake
+) -> None:
+    """It writes no row at all: only marks, which what was planned before does not know."""
+    spec = table_spec(write_disposition="merge", merge_mode="merge-on-read", hard_delete="gone")
+    load(lake, spec, numbers(range(6), note="a", gone=False), key=["id"])
+    ours = staged(lake, spec, numbers([1, 2], note="ours", gone=ours_deletes), key=["id"])
+    racing = RacingCatalog(lake, partial(load, lake, spec, numbers([2, 4], note="theirs", gone=True), key=["id"]))
+
+    landed = commit_in(racing, lake, ours)
+
+    expected = [0, 3, 5] if ours_deletes else [0, 1, 2, 3, 5]
+    assert lake.values("raw.numbers") == expected
+    assert [row["id"] for row in lake.duckdb_rows("raw.numbers")] == expected
+    assert (landed.rows_updated, landed.rows_added, landed.rows_deleted) == ((0, 0, 1) if ours_deletes else (1, 1, 0))
+    assert landed.rows_total == len(expected)
+
+
+@pytest.mark.parametrize("mode", ["merge-on-read", "copy-on-write"])
+def test_a_load_of_nothing_but_deletions_takes_the_rows_that_others_have_just_written(mode: str, lake: Lake) -> None:
+    spec = table_spec(write_disposition="merge", merge_mode=mode, hard_delete="gone")
+    load(lake, spec, numbers(range(6), note="a", gone=False), key=["id"])
+    ours = staged(lake, spec, numbers([2, 9], note="ours", gone=True), key=["id"])
+    theirs = partial(load, lake, spec, numbers([2, 9], note="theirs", gone=False), key=["id"])
+
+    landed = commit_in(RacingCatalog(lake, theirs), lake, ours)
+
+    assert lake.values("raw.numbers") == [0, 1, 3, 4, 5]
+    assert (landed.rows_deleted, landed.rows_total) == (2, 5)
+
+
 def test_a_merge_survives_that_its_files_were_rewritten_by_a_compaction(lake: Lake) -> None:
     load(lake, MERGED, numbers(range(10), note="a"), key=["id"])
     ours = staged(lake, MERGED, numbers([1], note="ours"), key=["id"])
@@ -526,6 +566,75 @@ def test_attempts_that_were_in_vain_leave_no_files(lake: Lake) -> None:
         path for s in lake.table("raw.numbers").snapshots() for path in files_at(lake, "raw.numbers", s.snapshot_id)
     }
     assert named(lake.data_files()) == named(in_snapshots)
+
+
+# Files expire
+
+
+def replaced_and_expired(lake: Lake) -> None:
+    """Every file of before is gone, the manifests too."""
+    load(lake, table_spec(write_disposition="replace"), numbers([1, 2, 3], note="theirs"))
+    expire(lake.table("raw.numbers"), keep_last=1, keep_days=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"write_disposition": "append"}, [1, 2, 2, 3, 4]),
+        ({"write_disposition": "replace"}, [2, 4]),
+        ({"write_disposition": "merge", "merge_mode": "merge-on-read"}, [1, 2, 3, 4]),
+        ({"write_disposition": "merge", "merge_mode": "copy-on-write"}, [1, 2, 3, 4]),
+        ({"write_disposition": "merge", "merge_strategy": "insert-only"}, [1, 2, 3, 4]),
+    ],
+)
+def test_a_load_whose_planned_files_expire_is_planned_again(
+    settings: dict[str, Any], expected: list[int], lake: Lake
+) -> None:
+    load(lake, SPEC, numbers([1, 2], note="a"))
+    load(lake, MERGED, numbers([2], note="b"), key=["id"])
+    ours = staged(lake, table_spec(**settings), numbers([2, 4], note="ours"), key=["id"])
+
+    landed = commit_in(ExpiringCatalog(lake, partial(replaced_and_expired, lake)), lake, ours)
+
+    assert lake.values("raw.numbers") == expected
+    assert landed.rows_total == len(expected)
+    assert named(lake.data_files()) == {path for s in lake.table("raw.numbers").snapshots()
+                                        for path in named(files_at(lake, "raw.numbers", s.snapshot_id))}  # fmt: skip
+
+
+def test_a_window_whose_planned_files_expire_is_planned_again(lake: Lake) -> None:
+    spec = table_spec(merge_mode="merge-on-read", partitions={"type": "daily", "column": "at", "start": "2024-01-01"})
+    load(lake, table_spec(), hours(1, 1, 2) + hours(2, 9))
+    ours = staged(lake, spec, hours(1, 3), window=day(1))
+
+    def meanwhile() -> None:
+        load(lake, table_spec(write_disposition="replace"), hours(1, 4, 5) + hours(2, 10))
+        expire(lake.table("raw.numbers"), keep_last=1, keep_days=0)
+
+    commit_in(ExpiringCatalog(lake, meanwhile), lake, ours)
+
+    assert lake.values("raw.numbers") == [3, 10]
+
+
+def test_a_commit_whose_base_expires_at_the_last_moment_is_planned_again(lake: Lake) -> None:
+    load(lake, SPEC, numbers([1, 2], note="a"))
+    ours = staged(lake, MERGED, numbers([2, 4], note="ours"), key=["id"])
+
+    commit_in(RacingCatalog(lake, partial(replaced_and_expired, lake)), lake, ours)
+
+    assert {row["id"]: row["note"] for row in lake.rows("raw.numbers")} == {1: "theirs", 2: "ours", 3: "theirs",
+                                                                           4: "ours"}  # fmt: skip
+
+
+def test_a_file_that_is_simply_lost_is_told_at_once(lake: Lake) -> None:
+    load(lake, SPEC, numbers([1, 2], note="a"))
+    (lost,) = lake.data_files()
+    lost.unlink()
+
+    with pytest.raises(PermanentError, match=lost.name):
+        load(lake, MERGED, numbers([2], note="b"), key=["id"])
+
+    assert lake.data_files() == set()
 
 
 # Others changed the table's columns or partitions

@@ -1,24 +1,19 @@
-"""Rows merged by key end up as a dictionary would have them, however they lie in files."""
+"""Rows merged by key, by example; `test_merge_beside_duckdb.py` draws the others."""
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from floe_ingestion.staging import Window
-from floe_ingestion_tests.fake_sources import table_spec
+from floe_ingestion_tests.fake_sources import pipeline_of_rows, table_spec
 from floe_ingestion_tests.iceberg.loads import load, numbers
-from floe_ingestion_tests.lake import Lake, Row
+from floe_ingestion_tests.lake import Lake
 
 UTC = timezone.utc
 MODES = ("auto", "merge-on-read", "copy-on-write")
@@ -118,6 +113,15 @@ def test_delete_insert_writes_every_row_of_the_load(lake: Lake) -> None:
     load(lake, spec, numbers([2, 3], note="b"), key=["id"])
 
     assert notes(lake) == {1: "a", 2: "b", 3: "b"}
+
+
+def test_what_a_merge_writes_on_its_way_does_not_stay_in_the_staging_folder(mode: str, lake: Lake) -> None:
+    spec = {"write_disposition": "merge", "merge_mode": mode, "primary_key": ("id",)}
+    lake.load(pipeline_of_rows(numbers(range(10), note="a"), **spec))
+
+    lake.load(pipeline_of_rows(numbers([3, 3, 4, 12], note="b"), **spec))
+
+    assert lake.left_behind() == []
 
 
 # Keys that come twice in one load
@@ -321,114 +325,3 @@ def test_a_merge_of_a_window_changes_no_row_outside_of_it(kind: str, mode: str, 
     assert (landed.rows_added, landed.rows_updated, landed.rows_total) == (1, 1, 16)
     kept = [row for row in old if row["id"] != 20]
     assert lake.rows("raw.numbers") == sorted([*kept, *new], key=lambda row: (row["id"], str(row["at"])))
-
-
-# As a dictionary would have it
-
-
-@dataclass
-class Model:
-    """What the table should hold, by key, and what each load should count."""
-
-    strategy: str
-    rows: dict[int, Row] = field(default_factory=dict)
-
-    def load(self, batches: list[list[Row]]) -> tuple[int, int, int]:
-        """Rows added, updated and deleted."""
-        before = dict(self.rows)
-        arrived = [row for batch in batches for row in batch]
-        by_cursor = sorted(arrived, key=lambda row: (row["version"] is not None, row["version"] or 0))
-        for key, row in {row["id"]: row for row in by_cursor}.items():
-            if self.strategy == "insert-only":
-                self.rows.setdefault(key, row)
-            elif row.get("gone"):
-                self.rows.pop(key, None)
-            else:
-                self.rows[key] = row
-        return (
-            len(self.rows.keys() - before.keys()),
-            sum(self.whole(before[key]) != self.whole(self.rows[key]) for key in before.keys() & self.rows.keys()),
-            len(before.keys() - self.rows.keys()),
-        )
-
-    @staticmethod
-    def whole(row: Row) -> Row:
-        return {name: row.get(name) for name in ("id", "version", "region", "value", "extra", "gone")}
-
-
-def rows_of(columns: list[str]) -> st.SearchStrategy[list[Row]]:
-    """Batches of one shape each, with few keys so that they meet."""
-    values: dict[str, st.SearchStrategy[Any]] = {
-        "id": st.integers(0, 7),
-        "version": st.none() | st.integers(0, 3),
-        "region": st.sampled_from(["eu", "us", None]),
-        "value": st.sampled_from([0.0, 1.5, float("inf"), None]),
-        "extra": st.sampled_from(["x", None]),
-        "gone": st.sampled_from([False, False, True, None]),
-    }
-    return st.lists(st.fixed_dictionaries({name: values[name] for name in columns}), max_size=8)
-
-
-PLAIN = ["id", "version", "region", "value"]
-FIRST = rows_of(PLAIN).filter(bool).map(lambda rows: [rows])
-LATER = st.lists(st.one_of(rows_of(PLAIN), rows_of([*PLAIN, "extra"]), rows_of([*PLAIN, "gone"])), max_size=3)
-TYPES = {
-    "id": pa.int64(),
-    "version": pa.int64(),
-    "region": pa.string(),
-    "value": pa.float64(),
-    "extra": pa.string(),
-    "gone": pa.bool_(),
-}
-
-
-def one_a_key(batches: list[list[Row]]) -> list[list[Row]]:
-    seen: set[int] = set()
-    return [[row for row in batch if row["id"] not in seen and not seen.add(row["id"])] for batch in batches]
-
-
-def as_tables(batches: list[list[Row]]) -> list[pa.Table]:
-    return [
-        pa.Table.from_pylist(batch, pa.schema({name: TYPES[name] for name in batch[0]})) for batch in batches if batch
-    ]
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(
-    loads=st.tuples(FIRST, LATER, LATER) | st.tuples(FIRST, LATER),
-    strategy=st.sampled_from(["upsert", "insert-only"]),
-    mode=st.sampled_from(MODES),
-    partition_by=st.sampled_from([[], ["region"], ["bucket(2, id)"]]),
-)
-def test_any_loads_leave_what_a_dictionary_would(
-    loads: tuple[list[list[Row]], ...], strategy: str, mode: str, partition_by: list[str]
-) -> None:
-    hard_delete = "gone" if strategy == "upsert" else None
-    spec = table_spec(
-        write_disposition="merge",
-        merge_strategy=strategy,
-        merge_mode=mode,
-        partition_by=partition_by,
-        hard_delete=hard_delete,
-        incremental={"cursor_path": "version"},
-    )
-    model = Model(strategy)
-    if partition_by == ["region"]:
-        loads = tuple(map(one_a_key, loads))  # which of two rows came first is not known across partitions
-    with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(Path(folder))
-        for batches in loads:
-            expected = model.load(batches)
-
-            landed = load(lake, spec, *as_tables(batches), key=["id"])
-
-            assert (landed.rows_added, landed.rows_updated, landed.rows_deleted) == expected
-            assert landed.rows_total == len(model.rows)
-            if lake.catalog.table_exists("raw.numbers"):
-                assert whole(lake.rows("raw.numbers")) == [model.whole(model.rows[key]) for key in sorted(model.rows)]
-        if lake.catalog.table_exists("raw.numbers"):
-            assert whole(lake.duckdb_rows("raw.numbers")) == whole(lake.rows("raw.numbers"))
-
-
-def whole(rows: list[Row]) -> list[Row]:
-    return [Model.whole(row) for row in sorted(rows, key=lambda row: row["id"])]
