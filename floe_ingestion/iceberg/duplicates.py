@@ -13,7 +13,7 @@ from floe_ingestion.iceberg.row_sets import RowSet, staged_rows_of
 from floe_ingestion.naming import normalize_column
 from floe_ingestion.staging import StagedFile, StagedTable
 
-_CURSOR, _KNOWN, _CAME = "__floe_cursor", "__floe_known", "__floe_came"
+_KEY, _CURSOR, _KNOWN, _CAME = "key", "cursor", "known", "came"
 
 
 def without_duplicates(staged: StagedTable, folder: Path) -> tuple[tuple[StagedFile, ...], int]:
@@ -34,14 +34,13 @@ def without_duplicates(staged: StagedTable, folder: Path) -> tuple[tuple[StagedF
 
 def _superseded(rows: StagedRows, cursor: str | None) -> pa.Array:
     """The rows whose key another row has, too, that wins."""
-    key = list(rows.key)
-    if rows.keys.group_by(key).aggregate([]).num_rows == rows.count:
+    if rows.index.count == rows.count:
         return pa.array([], pa.int64())
     order = rows.column(cursor) if cursor is not None else pa.nulls(rows.count, pa.int64())
-    by_cursor = rows.keys.append_column(_CURSOR, order).append_column(_KNOWN, pc.is_valid(order))
-    by_cursor = by_cursor.append_column(_CAME, rows.arrival)
+    columns = [rows.index.numbers, rows.keys[ROW], order, pc.is_valid(order), rows.arrival]
+    by_cursor = pa.table(columns, names=[_KEY, ROW, _CURSOR, _KNOWN, _CAME])
     # A row without a cursor value loses against one with it, wherever Arrow sorts nulls.
     sort_keys = [(_KNOWN, "ascending"), (_CURSOR, "ascending"), (_CAME, "ascending")]
     by_cursor = by_cursor.take(pc.sort_indices(by_cursor, sort_keys=sort_keys))
-    last = by_cursor.group_by(key, use_threads=False).aggregate([(ROW, "last")])[f"{ROW}_last"]
+    last = by_cursor.group_by(_KEY, use_threads=False).aggregate([(ROW, "last")])[f"{ROW}_last"]
     return (RowSet.first(rows.count) - RowSet.of(last)).positions

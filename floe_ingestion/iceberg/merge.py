@@ -21,7 +21,7 @@ from floe_ingestion.iceberg.row_sets import RowSet, staged_rows_of
 from floe_ingestion.iceberg.versions import merge_versions
 from floe_ingestion.staging import StagedTable, Window
 
-_COMING, _THERE = "__floe_coming", "__floe_there"
+_KEY, _COMING = "key", "coming"
 
 
 def merge(table: Table | None, staged: StagedTable, folder: Path) -> Merge:
@@ -91,16 +91,14 @@ def _replaced(part: StagedRows, found: Matches, marked: pa.Array) -> int:
     there = pa.table([found.rows_matched], names=[ROW]).group_by(ROW).aggregate([([], "count_all")])
     if there.num_rows == 0:
         return 0
-    there = there.rename_columns([ROW, _THERE])
     comes = pc.invert(pc.is_in(part.keys[ROW], value_set=marked)).cast(pa.int64())
-    if part.first_of_keys.num_rows == part.count:
-        coming = pa.table([part.keys[ROW], comes], names=[ROW, _COMING])
+    if part.first_rows is not None:  # of a key with several rows, the first one stands for all
+        by_key = pa.table([part.index.numbers, comes], names=[_KEY, _COMING]).group_by(_KEY)
+        comes = by_key.aggregate([(_COMING, "sum")]).sort_by(_KEY)[f"{_COMING}_sum"]
+        rows = pc.index_in(there[ROW], value_set=part.first_rows)
     else:
-        by_key = part.keys.append_column(_COMING, comes).group_by(list(part.key))
-        coming = by_key.aggregate([(ROW, "min"), (_COMING, "sum")])
-        coming = coming.select([f"{ROW}_min", f"{_COMING}_sum"]).rename_columns([ROW, _COMING])
-    both = there.join(coming, keys=ROW, join_type="inner")
-    return int(pc.sum(pc.min_element_wise(both[_THERE], both[_COMING])).as_py() or 0)
+        rows = there[ROW]
+    return int(pc.sum(pc.min_element_wise(there["count_all"], comes.take(rows))).as_py() or 0)
 
 
 def _rows_of_window(table: Table, window: Window | None) -> Callable[[FileScanTask], pa.Array] | None:
