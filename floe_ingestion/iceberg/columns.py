@@ -50,6 +50,12 @@ def new_schema(spec: TableSpec, fields: list[ice.NestedField], key: Sequence[str
         )
         for number, field in enumerate(fields, start=1)
     ]
+    nested = [f.name for f in numbered if f.required and not isinstance(f.field_type, ice.PrimitiveType)]
+    if nested:
+        raise KeyViolation(
+            f"{spec}: the key column {nested[0]!r} holds nested values, and a key is a plain value. Make what "
+            f"identifies a row a column of its own in the source, and write `primary_key: <column>`."
+        )
     floating = [f.name for f in numbered if f.required and isinstance(f.field_type, (ice.FloatType, ice.DoubleType))]
     if floating:
         raise KeyViolation(

@@ -21,7 +21,7 @@ from floe_ingestion.iceberg.deletes import deleted_positions
 from floe_ingestion.iceberg.keys import FILE, POSITION, ROW, StagedRows
 from floe_ingestion.iceberg.row_sets import RowSet
 
-_KEYS_AT_ONCE = 2_000_000
+_KEYS_AT_ONCE = 1_000_000
 _READERS = 4
 _NESTED_AT_ONCE = 10_000
 

@@ -18,7 +18,7 @@ from floe_ingestion.iceberg.keys import StagedRows
 from floe_ingestion.iceberg.writer import PartitionedWriter, WriteSettings
 from floe_ingestion.staging import StagedFile
 
-ROWS_AT_ONCE = 1_000_000
+ROWS_AT_ONCE = 500_000
 """Rows of a load whose keys are looked up together; a load of no more is one part, as it is."""
 _SAMPLE = 20_000
 _NUMBER, _ARRIVAL = "__floe_number", "__floe_arrival"
@@ -46,6 +46,7 @@ def parts(rows: StagedRows, folder: Path, columns: Sequence[str] = ()) -> Iterat
         names = list(dict.fromkeys([*rows.key, *columns])) if columns else rows.columns
         for files in _split(rows, names, by, cuts, Path(scratch)):
             yield _Part(files, rows.key, by)
+            pa.default_memory_pool().release_unused()
 
 
 def _cuts(rows: StagedRows, count: int) -> tuple[str, list[pa.Scalar]]:

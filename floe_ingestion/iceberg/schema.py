@@ -232,9 +232,11 @@ class SchemaPlan:
         for name in self.key:
             index = self._arrow.get_field_index(name)
             if index < 0 or self._sources[index] is None:
+                inside = any("." in each for each in self.spec.primary_key)
                 raise KeyViolation(
                     f"{self.spec}: rows have no column {name!r}, which is their key. "
                     f"Write `primary_key: <column>` with a column of: {', '.join(self._arrow.names)}."
+                    f"{' A value inside of a column is no key: make it a column in the source.' if inside else ''}"
                 )
             if columns[index].null_count:
                 raise KeyViolation(

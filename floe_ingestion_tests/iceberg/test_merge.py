@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -10,9 +11,13 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
+from floe_ingestion.errors import KeyViolation
+from floe_ingestion.iceberg import matches, parts
+from floe_ingestion.iceberg.merge import merge
+from floe_ingestion.iceberg.plan import Merge
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.fake_sources import pipeline_of_rows, table_spec
-from floe_ingestion_tests.iceberg.loads import load, numbers
+from floe_ingestion_tests.iceberg.loads import load, numbers, private_folder, staged
 from floe_ingestion_tests.lake import Lake
 
 UTC = timezone.utc
@@ -113,6 +118,19 @@ def test_delete_insert_writes_every_row_of_the_load(lake: Lake) -> None:
     load(lake, spec, numbers([2, 3], note="b"), key=["id"])
 
     assert notes(lake) == {1: "a", 2: "b", 3: "b"}
+
+
+def test_delete_insert_counts_rows_and_not_pairs_of_them(lake: Lake) -> None:
+    """Of a key with several rows as many are updated as there were and come; the others are added, or go."""
+    spec = table_spec(write_disposition="merge", merge_strategy="delete-insert", hard_delete="gone")
+    load(lake, table_spec(), numbers([1, 1, 1, 2, 3], note="a", gone=False))
+
+    landed = load(
+        lake, spec, numbers([1, 2, 2, 4], note="b", gone=False) + numbers([3, 3], note="b", gone=True), key=["id"]
+    )
+
+    assert (landed.rows_added, landed.rows_updated, landed.rows_deleted) == (2, 2, 3)
+    assert lake.values("raw.numbers") == [1, 2, 2, 4]
 
 
 def test_what_a_merge_writes_on_its_way_does_not_stay_in_the_staging_folder(mode: str, lake: Lake) -> None:
@@ -265,6 +283,17 @@ def test_a_composite_key_is_all_of_its_columns(mode: str, lake: Lake) -> None:
     assert found == {**{(row["region"], row["number"]): "a" for row in old}, ("us", 1): "b", ("us", 7): "b"}
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("address", "'address' holds nested values"), ("address.street", "A value inside of a column is no key")],
+)
+def test_a_key_inside_of_a_nested_column_is_refused_in_words(key: str, said: str, lake: Lake) -> None:
+    rows = pa.table({"id": [1], "address": pa.array([{"street": "x"}])})
+
+    with pytest.raises(KeyViolation, match=said):
+        lake.load(pipeline_of_rows([rows], write_disposition="merge", primary_key=(key,)))
+
+
 # Rows that say that they are gone
 
 
@@ -325,3 +354,37 @@ def test_a_merge_of_a_window_changes_no_row_outside_of_it(kind: str, mode: str, 
     assert (landed.rows_added, landed.rows_updated, landed.rows_total) == (1, 1, 16)
     kept = [row for row in old if row["id"] != 20]
     assert lake.rows("raw.numbers") == sorted([*kept, *new], key=lambda row: (row["id"], str(row["at"])))
+
+
+# In parts
+
+
+def test_a_load_in_parts_takes_the_memory_of_one_part(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = table_spec(
+        write_disposition="merge", merge_mode="merge-on-read", properties={"write.parquet.row-group-limit": "10000"}
+    )
+
+    def rows(note: str) -> pa.Table:
+        return pa.table({"id": [f"{n:040}" for n in range(100_000)], "note": pa.repeat(note, 100_000)})
+
+    load(lake, spec, rows("a"), key=["id"])
+    load_ = staged(lake, spec, rows("b"), key=["id"])
+    monkeypatch.setattr(matches, "_KEYS_AT_ONCE", 10_000)
+
+    whole, planned_whole = arrow_memory_of(lambda: merge(lake.table("raw.numbers"), load_, private_folder(lake)))
+    monkeypatch.setattr(parts, "ROWS_AT_ONCE", 10_000)
+    in_parts, planned_in_parts = arrow_memory_of(lambda: merge(lake.table("raw.numbers"), load_, private_folder(lake)))
+
+    assert planned_in_parts.updated == planned_whole.updated == 100_000
+    assert in_parts < whole / 2
+
+
+def arrow_memory_of(action: Callable[[], Merge]) -> tuple[int, Merge]:
+    """The most that Arrow had in use at once meanwhile, in bytes, and what came of it."""
+    before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.system_memory_pool())
+    pa.set_memory_pool(pool)
+    try:
+        found = action()
+        return pool.max_memory(), found
+    finally:
+        pa.set_memory_pool(before)
