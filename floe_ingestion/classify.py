@@ -130,7 +130,7 @@ def _library(error: BaseException) -> str:
 def _of_library(error: BaseException, place: str) -> IngestionError | None:
     module = _library(error)
     if (hint := disk_hint(error)) is not None:
-        return PermanentError(f"{_sentence(place, error)} {hint}")
+        return PermanentError(f"{_sentence(place, error)}. {hint}")
     if module == "requests" or module == "urllib3":
         return _of_http(error, place)
     if module == "sqlalchemy":

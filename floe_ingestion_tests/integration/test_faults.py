@@ -363,3 +363,19 @@ def test_of_several_files_none_stays_where_one_cannot_be_uploaded(proxied: Remot
     assert proxied.objects() == before
     proxied.load(pipeline)
     assert proxied.values(proxied.orders) == [0, 0, 1, 2, 3, 4, 5]
+
+
+def test_where_the_manifests_find_no_room_nothing_is_left(shop: Shop, proxied: RemoteLake, s3_proxy: Proxy) -> None:
+    """The rows are there already when the storage says that it is full."""
+    lake = landed_once(shop, proxied)
+    before = lake.objects()
+    for method in ("PUT", "POST"):
+        s3_proxy.fail(method, r"\.avro$", Answer(b"", 507), times=1000)
+
+    with pytest.raises(PermanentError):
+        lake.load(orders(shop, lake))
+    s3_proxy.work()
+
+    assert lake.objects() == before
+    lake.load(orders(shop, lake))
+    assert lake.rows(lake.orders) == shop.orders()

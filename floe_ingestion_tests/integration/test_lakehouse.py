@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from floe_ingestion.errors import ConfigurationError, ContractBroken, IngestionError, StaleCursor
+from floe_ingestion.errors import ConfigurationError, ContractBroken, StaleCursor
 from floe_ingestion.pipeline import IngestionPipeline
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.fake_sources import Shop, pipeline_of_rows
@@ -232,20 +232,3 @@ def test_a_schema_of_several_levels_is_made_where_the_catalog_knows_them(lakehou
     else:
         lakehouse.load(pipeline_of_rows([{"id": 1}], table))
         assert lakehouse.values(table) == [1]
-
-
-def test_what_a_failed_load_placed_is_removed_again(lakehouse: RemoteLake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The manifests cannot be written: the files that they would have named are nobody's."""
-    lakehouse.load(pipeline_of_rows([{"id": 1}], lakehouse.orders))
-    before = lakehouse.objects()
-
-    with lakehouse.staged(pipeline_of_rows([{"id": 2}], lakehouse.orders)) as staged:
-        monkeypatch.setattr("floe_ingestion.iceberg.snapshot.LoadSnapshot.commit", disk_full)
-        with pytest.raises(IngestionError):
-            lakehouse.commit(staged)
-
-    assert lakehouse.objects() == before
-
-
-def disk_full(*_: object) -> None:
-    raise OSError(28, "No space left on device")
