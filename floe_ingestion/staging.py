@@ -135,6 +135,10 @@ class StagedTable:
     """This run had landed it already; nothing was extracted and nothing is to be written."""
     rejected: StagedTable | None = None
     """The rows that the contract kept out, for the table `<name>__rejected`."""
+    given_up: tuple[str, ...] | None = None
+    """For rejected rows: the loads whose rows of before leave (`iceberg/beside.py`)."""
+    says: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the snapshot says beside what every one says."""
     rows_read: int | None = None
     """What the source gave, counted before anything was left out; None where nobody counted."""
     discarded: Mapping[str, int] = field(default_factory=dict[str, int])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pyiceberg.table import Table
 
+from floe_ingestion.iceberg.beside import of_loads, rows_of_loads
 from floe_ingestion.iceberg.merge import merge
 from floe_ingestion.iceberg.plan import Merge
-from floe_ingestion.iceberg.removal import removal_of_everything, removal_of_window
+from floe_ingestion.iceberg.removal import removal_of_everything, removal_of_window, remove
 from floe_ingestion.staging import StagedTable
 
 
@@ -20,6 +21,12 @@ def changes(table: Table | None, staged: StagedTable, folder: Path) -> Merge:
         return merge(present, staged, folder)
     if present is None:
         return Merge(files=staged.files)
+    if staged.given_up:
+        gone = staged.given_up
+        removal = remove(
+            present, of_loads(gone), lambda task: rows_of_loads(present, gone, task), spec.merge_mode, folder
+        )
+        return Merge(removal, staged.files)
     if window is not None:
         return Merge(removal_of_window(present, window, spec.merge_mode, folder), staged.files)
     if spec.write_disposition == "replace":

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog
@@ -27,22 +28,21 @@ from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.table import Table, Transaction
-from pyiceberg.table.update import AssertCurrentSchemaId
 
 from floe_ingestion.classify import lake_errors
 from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import files as placing
 from floe_ingestion.iceberg import report
+from floe_ingestion.iceberg.beside import land_with_rejected
 from floe_ingestion.iceberg.changes import changes
 from floe_ingestion.iceberg.deletes import delete_file
 from floe_ingestion.iceberg.duplicates import without_duplicates
 from floe_ingestion.iceberg.namespaces import ensure_namespace
 from floe_ingestion.iceberg.plan import Merge
 from floe_ingestion.iceberg.refusals import was_refused
-from floe_ingestion.iceberg.rejects import SUFFIX
 from floe_ingestion.iceberg.schema import SchemaPlan
-from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot
+from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot, plan_again_rather_than_replay
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import Landed, Provenance, StagedFile, StagedTable
 
@@ -73,19 +73,23 @@ def commit(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder
     with lake_errors(str(staged.table)):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="load-", dir=folder, ignore_cleanup_errors=True) as own:
-            return _land(catalog, staged, provenance, Path(own))
+
+            def land(load: StagedTable, by: Provenance) -> Landed:
+                return _land(catalog, load, by, Path(own))
+
+            if staged.rejected is None:
+                return land(staged, provenance)
+            return land_with_rejected(staged, provenance, partial(load_table, catalog), land)
 
 
 def _land(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path) -> Landed:
-    if staged.rejected is not None:
-        # First, so that a crash in between repeats a rejected row rather than losing it.
-        beside = replace(provenance, asset_key=f"{provenance.asset_key}{SUFFIX}")
-        _land(catalog, staged.rejected, beside, folder)
+    # Of rejected rows another attempt of the same run may bring more: only this very load has landed before.
+    known_as = provenance if staged.given_up is None else Provenance()
     load = _Load(catalog, staged, provenance, folder)
     for attempt in range(_ATTEMPTS):
         table = load_table(catalog, staged.table.identifier)
         planned_on = table.metadata_location if table is not None else None  # the commit renews the table object
-        if (landed := report.landed_before(table, staged, provenance)) is not None:
+        if (landed := report.landed_before(table, staged, known_as)) is not None:
             return landed
         load.require_fresh_cursor(table)
         try:
@@ -243,6 +247,7 @@ class _Load:
 
     def _summary(self, plan: Merge) -> dict[str, str]:
         found = {
+            **self.staged.says,
             **report.numbers(self.staged, plan),
             report.LOAD_ID: self.staged.load_id,
             report.RUN_ID: self.provenance.run_id,
@@ -254,7 +259,7 @@ class _Load:
 
     def _send(self, transaction: Transaction) -> None:
         """Commit; where the outcome is unknown, find it out."""
-        _plan_again_rather_than_replay(transaction)
+        plan_again_rather_than_replay(transaction)
         try:
             transaction.commit_transaction()
         except _CONFLICTS:
@@ -276,14 +281,6 @@ class _Load:
             return load_table(self.catalog, self.staged.table.identifier)
         except Exception as error:
             raise OutcomeUnknown(str(self.staged.table), self.staged.load_id, cause or error) from error
-
-
-def _plan_again_rather_than_replay(transaction: Transaction) -> None:
-    """Where the schema evolves: a replay after somebody else's change fails each time, for half a minute in all."""
-    if any(isinstance(each, AssertCurrentSchemaId) for each in transaction._requirements):
-        table = transaction._table
-        properties = {**table.metadata.properties, "commit.retry.num-retries": "0"}
-        table.metadata = table.metadata.model_copy(update={"properties": properties})
 
 
 def _same_spec(spec: PartitionSpec, staged: PartitionSpec | None) -> bool:

@@ -1,0 +1,139 @@
+"""Rejected rows stand once beside the table, though they land in a commit of their own, before that of their load.
+
+Their snapshot says what their load started from. So it can be told later that a load was given up: this very
+run has tried again, or the table's cursor has moved on without it. Its rows go then: the load that came in its place
+has brought them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.expressions import In
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+
+from floe_ingestion.iceberg import cursor as cursors
+from floe_ingestion.iceberg import report
+from floe_ingestion.iceberg.data_files import read_raw
+from floe_ingestion.iceberg.rejects import SUFFIX
+from floe_ingestion.iceberg.row_sets import RowSet
+from floe_ingestion.staging import Landed, Provenance, StagedTable
+
+logger = logging.getLogger(__name__)
+
+LOAD_COLUMN = "load_id"
+_OF_LOAD, _CURSOR_BEFORE, _SNAPSHOT_BEFORE = "floe.of-load", "floe.cursor-before", "floe.snapshot-before"
+_GIVEN_UP = "floe.given-up"
+_NONE = "none"
+
+
+def land_with_rejected(
+    staged: StagedTable,
+    provenance: Provenance,
+    find: Callable[[tuple[str, ...]], Table | None],
+    land: Callable[[StagedTable, Provenance], Landed],
+) -> Landed:
+    """Land the rejected rows of `staged`, then itself: a crash in between repeats them rather than losing them."""
+    assert staged.rejected is not None
+    rejected = staged.rejected.table
+    by = replace(provenance, asset_key=f"{provenance.asset_key}{SUFFIX}")
+    table = find(staged.table.identifier)
+    if report.landed_before(table, staged, provenance) is None:
+        land(_rejected_of(staged, table, find(rejected.identifier), by), by)
+    landed = land(staged, provenance)
+    try:
+        leaving = _given_up(staged, find(staged.table.identifier), find(rejected.identifier))
+        if leaving is not None:
+            land(leaving, Provenance())
+    except Exception as error:  # the load has landed; the next one that rejects rows takes them away
+        logger.info("%s: the rows of loads that were given up stay for now: %s", rejected, error)
+    return landed
+
+
+def _rejected_of(staged: StagedTable, table: Table | None, beside: Table | None, provenance: Provenance) -> StagedTable:
+    """The rejected rows of `staged`, which take the place of those that earlier attempts of its run have left."""
+    assert staged.rejected is not None
+    runs = {run for run in (provenance.run_id, *provenance.continues) if run}
+    earlier = [
+        said[_OF_LOAD]
+        for said in _unsettled(beside)
+        if said.get(report.RUN_ID) in runs
+        and said.get(report.PARTITION, "") == provenance.partition
+        and said.get(report.ASSET, "") == provenance.asset_key
+        and said[_OF_LOAD] != staged.load_id
+        and report.find_snapshot(table, Provenance(), said[_OF_LOAD]) is None
+    ]
+    says = {_OF_LOAD: staged.load_id, _GIVEN_UP: ",".join(earlier)}
+    if staged.cursor is not None and staged.cursor != staged.cursor_before:
+        # Else the load may end without a snapshot that would tell that it was not given up.
+        snapshot = table.current_snapshot() if table is not None else None
+        says |= {
+            _CURSOR_BEFORE: _digest(staged.cursor_before),
+            _SNAPSHOT_BEFORE: str(snapshot and snapshot.snapshot_id),
+        }
+    return replace(staged.rejected, given_up=tuple(earlier), says=says)
+
+
+def _given_up(staged: StagedTable, table: Table | None, beside: Table | None) -> StagedTable | None:
+    """A load that takes away the rejected rows of those that can never land any more; None where there are none."""
+    assert staged.rejected is not None
+    now = _digest(cursors.current(table))
+    dead = [
+        said[_OF_LOAD]
+        for said in _unsettled(beside)
+        if said.get(_CURSOR_BEFORE, now) != now
+        and report.find_snapshot(table, Provenance(), said[_OF_LOAD]) is None
+        and _reaches_back_to(table, said[_SNAPSHOT_BEFORE])
+    ]
+    if not dead:
+        return None
+    load_id = f"{staged.rejected.load_id}-given-up"
+    return StagedTable(staged.rejected.table, given_up=tuple(dead), says={_GIVEN_UP: ",".join(dead)}, load_id=load_id)
+
+
+def rows_of_loads(table: Table, loads: tuple[str, ...], task: FileScanTask) -> RowSet:
+    """The rows of a data file that these loads brought."""
+    values = read_raw(table, task, [LOAD_COLUMN])[LOAD_COLUMN].combine_chunks()
+    return RowSet.of(pc.indices_nonzero(pc.is_in(values, value_set=pa.array(loads, values.type))))
+
+
+def of_loads(loads: tuple[str, ...]) -> In:
+    """Rows that these loads brought, as Iceberg's filter."""
+    return In(LOAD_COLUMN, loads)
+
+
+def _unsettled(beside: Table | None) -> Iterator[Mapping[str, str]]:
+    """What the snapshots of rejected rows say, but those whose rows were taken away again."""
+    gone: set[str] = set()
+    for said in map(_says, _ancestors(beside)):
+        gone.update(said.get(_GIVEN_UP, "").split(","))
+        if _OF_LOAD in said and said[_OF_LOAD] not in gone:
+            yield said
+
+
+def _reaches_back_to(table: Table | None, snapshot_id: str) -> bool:
+    """Whether the table's history goes back so far without a gap: only then a load that is not in it never landed."""
+    found = list(_ancestors(table))
+    if snapshot_id == _NONE:
+        return bool(found) and found[-1].parent_snapshot_id is None
+    return any(str(snapshot.snapshot_id) == snapshot_id for snapshot in found)
+
+
+def _ancestors(table: Table | None) -> Iterator[Snapshot]:
+    current = table.current_snapshot() if table is not None else None
+    if table is not None and current is not None:
+        yield from ancestors_of(current, table.metadata)
+
+
+def _says(snapshot: Snapshot) -> Mapping[str, str]:
+    return snapshot.summary.additional_properties if snapshot.summary is not None else {}
+
+
+def _digest(cursor: str | None) -> str:
+    return hashlib.sha256((cursor or "").encode()).hexdigest()[:16]
