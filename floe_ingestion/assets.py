@@ -59,7 +59,7 @@ def source_assets(source: SourceSpec, folder: Path) -> list[dg.AssetsDefinition 
     )
     pool = source.pool or f"source_{source.name}"
     retry = source.retry or RetrySpec()
-    landed = _assets(pipeline_of(source, folder), source.partitions, retry, shown, pool)
+    landed = _assets(pipeline_of(source, folder), source.partitions, retry, shown, pool, source.op_tags)
     return [landed, *external_assets(source.tables, shown)]
 
 
@@ -94,6 +94,7 @@ def dlt_asset(
     tags: Mapping[str, str] | None = None,
     kinds: Sequence[str] = (),
     pool: str | None = None,
+    op_tags: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """An asset from a function that gives a dlt resource, or yields rows or Arrow tables.
 
@@ -125,11 +126,12 @@ def dlt_asset(
                 "owners": owners,
                 "tags": tags or {},
                 "pool": pool,
+                "op_tags": op_tags or {},
             },
         )
         shown = Presentation(group, None, source.owners, source.tags, tuple(kinds))
         pipeline = IngestionPipeline(name, source.tables, lambda: FunctionConnector(function))
-        return _assets(pipeline, partitions, retry or RetrySpec(), shown, pool or f"source_{name}")
+        return _assets(pipeline, partitions, retry or RetrySpec(), shown, pool or f"source_{name}", source.op_tags)
 
     return decorate
 
@@ -140,6 +142,7 @@ def _assets(
     retry: RetrySpec,
     shown: Presentation,
     pool: str,
+    op_tags: Mapping[str, Any],
 ) -> dg.AssetsDefinition:
     by_key = {table_key(table): table for table in pipeline.tables}
 
@@ -152,6 +155,7 @@ def _assets(
         backfill_policy=dg.BackfillPolicy.single_run() if partitions is not None else None,
         retry_policy=retry_policy(retry),
         pool=pool,
+        op_tags=op_tags,
     )
     def ingest(
         context: dg.AssetExecutionContext,

@@ -8,10 +8,11 @@ line in the file and not while definitions load.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Collection, Mapping
 from datetime import date, datetime, time, timezone
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
@@ -114,6 +115,20 @@ def valid_tag_value(value: str) -> str:
     return value
 
 
+def valid_op_tag(value: object) -> object:
+    """The value of a tag that an engine reads: a text, or a mapping or list that becomes JSON."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+        same = json.loads(text) == value
+    except (TypeError, ValueError):
+        text, same = "", False
+    if not same:
+        raise ValueError("holds what JSON has no word for, such as a date or a key that is no text. Put it in quotes")
+    if "${" in text:
+        raise ValueError("holds a variable, and tags are stored before a run expands any. Write the value itself")
+    return value
+
+
 def valid_group(value: str) -> str:
     """The name of a Dagster asset group."""
     if not _GROUP.fullmatch(value):
@@ -203,7 +218,9 @@ TableName = Annotated[str, AfterValidator(valid_table)]
 TablePart = Annotated[str, AfterValidator(valid_table_part)]
 ColumnName = Annotated[str, AfterValidator(valid_column)]
 Owners = Annotated[tuple[Annotated[str, AfterValidator(valid_owner)], ...], BeforeValidator(one_or_many)]
-Tags = Mapping[Annotated[str, AfterValidator(valid_tag_key)], Annotated[str, AfterValidator(valid_tag_value)]]
+TagKey = Annotated[str, AfterValidator(valid_tag_key)]
+Tags = Mapping[TagKey, Annotated[str, AfterValidator(valid_tag_value)]]
+OpTags = Mapping[TagKey, Annotated[Any, BeforeValidator(valid_op_tag)]]
 Group = Annotated[str, AfterValidator(valid_group)]
 Pool = Annotated[str, AfterValidator(valid_pool)]
 Cron = Annotated[str, AfterValidator(valid_cron)]

@@ -22,7 +22,7 @@ def source_job(source: SourceSpec) -> dg.UnresolvedAssetJobDefinition:
         name=job_name(source),
         selection=[table_key(table) for table in source.tables],
         description=source.description or f"Loads every table of {source.name}.",
-        tags={SOURCE_TAG: source.name, **source.tags},
+        tags={SOURCE_TAG: source.name, **source.tags, **source.op_tags},
     )
 
 

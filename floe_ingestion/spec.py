@@ -19,6 +19,7 @@ from floe_ingestion.formats import (
     Group,
     Moment,
     Number,
+    OpTags,
     Owners,
     Pool,
     SchemaName,
@@ -196,6 +197,8 @@ class SourceSpec(StrictModel):
     checks: Checks | None = None
     pool: Pool | None = None
     """Dagster's concurrency pool of the source's assets; `source_<name>` where absent."""
+    op_tags: OpTags = Field(default={})
+    """What the engine that runs the source reads, such as `dagster-k8s/config`."""
 
     _place: str = PrivateAttr(default="floe.yaml")
     _tables: tuple[TableSpec, ...] = PrivateAttr(default=())

@@ -137,6 +137,18 @@ def test_a_pool_can_be_shared_by_sources(shop: Project) -> None:
     assert assets_of(shop).op.pool == "the_database"
 
 
+def test_what_an_engine_is_to_read_of_a_source_is_on_the_step_and_on_the_job(shop: Project) -> None:
+    shop.write(
+        SHOP + "      op_tags: {dagster-celery/queue: big, dagster-k8s/config: {container_config: {tty: true}}}\n"
+    )
+    told = {"dagster-celery/queue": "big", "dagster-k8s/config": '{"container_config": {"tty": true}}'}
+
+    op, job = assets_of(shop).op, shop.definitions().resolve_job_def("ingest_shop")
+
+    assert op.tags == told
+    assert {**job.tags, **told} == job.tags
+
+
 def test_a_partitioned_asset_is_backfilled_in_one_run(project: Project) -> None:
     project.write("""
 ingestion:
@@ -170,6 +182,7 @@ def test_an_asset_in_python_shows_what_its_decorator_says() -> None:
         tags={"domain": "pets"},
         kinds=["python", "cat", "dog"],
         retry=RetrySpec(max_retries=0),
+        op_tags={"dagster/priority": 3},
     )
     def cats() -> None:
         """Every cat that is known."""
@@ -181,7 +194,7 @@ def test_an_asset_in_python_shows_what_its_decorator_says() -> None:
     assert (spec.description, spec.group_name, list(spec.owners)) == ("Every cat that is known.", "pets", ["team:pets"])
     assert (spec.tags["domain"], spec.metadata["primary key"]) == ("pets", "name, born")
     assert [dep.asset_key.to_user_string() for dep in spec.deps] == ["source/cats/cats"]
-    assert (cats.op.retry_policy, cats.op.pool) == (None, "source_cats")
+    assert (cats.op.retry_policy, cats.op.pool, cats.op.tags) == (None, "source_cats", {"dagster/priority": "3"})
 
 
 # What materialising lands, and shows
