@@ -4,11 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 3000
 CHROMIUM ?= /usr/bin/chromium
+REDIS ?= redis-server
 SCREENSHOTS ?= build/screenshots
 # Arguments for pytest: make test ARGS="-k cursor -x"
 ARGS ?=
 
 OLDEST_VENV := $(VENV)-oldest
+CELERY_VENV := $(VENV)-celery
 WHEEL_VENV := $(VENV)-wheel
 READERS_VENV := $(VENV)-readers
 # Several times as fast as pip, whose configured index it does not read: that is passed on.
@@ -25,8 +27,8 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 export RUNTIME__DLTHUB_TELEMETRY := false
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lakehouse ui test test-readers test-oldest test-browser lint format types options build wheel-test
-.PHONY: constraints clean
+.PHONY: help venv demo lakehouse ui test test-readers test-oldest test-browser test-celery lint format types options
+.PHONY: build wheel-test constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +68,11 @@ test-browser: $(VENV)/.installed-browser ## Use Dagster's page in a real browser
 		"(Debian: apt-get install chromium), or name it: make test-browser CHROMIUM=..." >&2; exit 1; }
 	CHROMIUM='$(CHROMIUM)' SCREENSHOTS='$(SCREENSHOTS)' $(VENV)/bin/python -m pytest $(ARGS) floe_ingestion_tests/browser
 
+test-celery: $(CELERY_VENV)/.installed ## Load on Celery workers and lose one; needs Redis (REDIS=...)
+	@command -v '$(REDIS)' > /dev/null || { echo "There is no Redis at $(REDIS). Install it" \
+		"(Debian: apt-get install redis-server), or name it: make test-celery REDIS=..." >&2; exit 1; }
+	REDIS='$(REDIS)' $(CELERY_VENV)/bin/python -m pytest $(ARGS) floe_ingestion_tests/scale
+
 lint: $(VENV)/.installed-dev ## Check style and formatting
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
@@ -95,13 +102,15 @@ constraints: $(VENV)/.installed-dev ## Write constraints*.txt anew, with today's
 	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql --extra embedded-elt \
 		-o constraints-oldest.txt pyproject.toml
 	$(VENV)/bin/python -m uv pip compile $(COMPILE_ALONE) --group readers -o constraints-readers.txt
+	$(VENV)/bin/python -m uv pip compile $(COMPILE_ALONE) --extra celery --extra postgres --group scale \
+		-o constraints-celery.txt pyproject.toml
 
 COMPILE_ALONE := -q --universal --python-version 3.10 --upgrade --no-annotate \
 	--custom-compile-command 'make constraints'
 COMPILE = $(COMPILE_ALONE) --extra demo --extra dev
 
 clean: ## Remove environments, builds and caches, and what the example has landed
-	rm -rf $(VENV) $(OLDEST_VENV) $(WHEEL_VENV) $(READERS_VENV) build dist floe_ingestion.egg-info
+	rm -rf $(VENV) $(OLDEST_VENV) $(CELERY_VENV) $(WHEEL_VENV) $(READERS_VENV) build dist floe_ingestion.egg-info
 	rm -rf $(EXAMPLE)/.floe $(EXAMPLE)/data
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find floe_ingestion floe_ingestion_tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -121,7 +130,7 @@ $(VENV)/.made:
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check 'uv>=0.13'
 	@touch $@
 
-$(OLDEST_VENV)/.made $(READERS_VENV)/.made: $(VENV)/.made
+$(OLDEST_VENV)/.made $(READERS_VENV)/.made $(CELERY_VENV)/.made: $(VENV)/.made
 	$(MAKE_VENV)
 	@touch $@
 
@@ -148,4 +157,8 @@ $(OLDEST_VENV)/.installed: $(OLDEST_VENV)/.made $(DISTRIBUTION) constraints-olde
 
 $(READERS_VENV)/.installed: $(READERS_VENV)/.made constraints-readers.txt
 	$(INSTALL) $(READERS_VENV)/bin/python -r constraints-readers.txt
+	@touch $@
+
+$(CELERY_VENV)/.installed: $(CELERY_VENV)/.made $(DISTRIBUTION) constraints-celery.txt
+	$(INSTALL) $(CELERY_VENV)/bin/python -c constraints-celery.txt --group scale -e '.[celery,postgres]'
 	@touch $@
