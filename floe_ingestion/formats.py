@@ -123,7 +123,7 @@ def valid_op_tag(value: object) -> object:
     except (TypeError, ValueError):
         text, same = "", False
     if not same:
-        raise ValueError("holds what JSON has no word for, such as a date or a key that is no text. Put it in quotes")
+        raise ValueError("holds what JSON has no word for, such as a date. Put it in quotes")
     if "${" in text:
         raise ValueError("holds a variable, and tags are stored before a run expands any. Write the value itself")
     return value

@@ -102,7 +102,6 @@ def test_a_file_of_the_wrong_shape_is_told_what_to_write(
         ("tags: {tier: a b}", "tags.tier", "'a b' is no value of a tag. Write at most 63 letters"),
         ("op_tags: {a b: x}", "op_tags['a b']", "'a b' is no key of a tag. Write at most 63 letters"),
         ("op_tags: {queue: [2024-01-01]}", "op_tags.queue", "holds what JSON has no word for, such as a date"),
-        ("op_tags: {queue: {1: a}}", "op_tags.queue", "holds what JSON has no word for, such as a date"),
         ("op_tags: {queue: {a: '${Q}'}}", "op_tags.queue", "holds a variable, and tags are stored before a run"),
         (
             "retry: {max_retries: -1}",
