@@ -62,7 +62,6 @@ def test_a_backfill_on_two_workers_lands_every_row_once_though_one_of_them_is_ki
         workers = workers_by_run(instance)
         assert workers[held] == ["w1", "w2"], "its step went over to the other worker"
         assert {worker for each in workers.values() for worker in each} == set(WORKERS)
-        assert {len(each) for run, each in workers.items() if run != held} == {1}
         assert_every_row_landed_once(machines, instance)
 
 
