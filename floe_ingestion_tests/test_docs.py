@@ -94,6 +94,7 @@ def test_every_other_command_of_the_readme_is_run_by_ci_or_by_a_test_of_its_own(
     assert others == {
         "make demo",
         "make test",
+        "make lakehouse",  # integration/test_lakehouse_example.py runs what it runs
         "make ui",  # integration/test_dagster_dev.py starts what it starts
         "pip install floe-ingestion",  # make wheel-test
         "dagster dev -m floe_ingestion.definitions",  # below, and integration/test_dagster_dev.py
@@ -111,7 +112,8 @@ def test_the_code_location_of_the_readme_loads_without_any_variable(quickstart, 
 
 @pytest.mark.parametrize(
     ("page", "block"),
-    [(page, block) for page in PAGES for block in blocks(page, "python")],
+    # Those of readers.md need other environments: readers/test_page.py runs them.
+    [(page, block) for page in PAGES if page.name != "readers.md" for block in blocks(page, "python")],
     ids=lambda value: value.name if isinstance(value, Path) else value.splitlines()[0][:40],
 )
 def test_the_python_of_the_docs_runs(page, block, quickstart):
