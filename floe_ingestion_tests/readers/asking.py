@@ -110,9 +110,10 @@ def engine(kind: str, folder: Path) -> Iterator[Engine]:
         try:
             with _accepted(listener, process, log) as connection:
                 yield Engine(connection, log)
+            process.wait(30)  # nobody asks any more: it ends by itself, and its children with it
         finally:
-            process.terminate()
-            process.wait(30)
+            process.kill()
+            process.wait()
 
 
 def _accepted(listener: Listener, process: subprocess.Popen[bytes], log: Path) -> Connection:

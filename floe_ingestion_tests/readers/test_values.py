@@ -113,7 +113,7 @@ FILTERS = (
 )
 
 
-@pytest.mark.parametrize("name", ["by_day", "by_bucket", "by_piece", "respecced", "merged", "compacted"])
+@pytest.mark.parametrize("name", ["by_day", "by_bucket", "by_piece", "respecced", "merged"])
 def test_a_filter_finds_the_rows_that_it_names(
     reader: Reader, name: str, written: dict[str, Written], written_lake: Lake
 ) -> None:
