@@ -125,25 +125,25 @@ define MAKE_VENV
 	$(PYTHON) -m venv $(@D)
 endef
 
-$(VENV)/.made:
+$(VENV)/.ready:
 	$(MAKE_VENV)
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check 'uv>=0.13'
 	@touch $@
 
-$(OLDEST_VENV)/.made $(READERS_VENV)/.made $(CELERY_VENV)/.made: $(VENV)/.made
+$(OLDEST_VENV)/.ready $(READERS_VENV)/.ready $(CELERY_VENV)/.ready: $(VENV)/.ready
 	$(MAKE_VENV)
 	@touch $@
 
-$(VENV)/.installed-demo: $(VENV)/.made $(DISTRIBUTION) constraints.txt
+$(VENV)/.installed-demo: $(VENV)/.ready $(DISTRIBUTION) constraints.txt
 	$(INSTALL) $(VENV)/bin/python -c constraints.txt -e '.[demo]'
 	@touch $@
 
-$(VENV)/.installed-lakehouse: $(VENV)/.made $(DISTRIBUTION) constraints.txt
+$(VENV)/.installed-lakehouse: $(VENV)/.ready $(DISTRIBUTION) constraints.txt
 	$(INSTALL) $(VENV)/bin/python -c constraints.txt -e '.[lakehouse]'
 	@touch $@
 
 # It holds what the demos need, too.
-$(VENV)/.installed-dev: $(VENV)/.made $(DISTRIBUTION) constraints.txt
+$(VENV)/.installed-dev: $(VENV)/.ready $(DISTRIBUTION) constraints.txt
 	$(INSTALL) $(VENV)/bin/python -c constraints.txt -e '.[demo,dev,postgres,sql]'
 	@touch $(VENV)/.installed-demo $(VENV)/.installed-lakehouse $@
 
@@ -151,14 +151,14 @@ $(VENV)/.installed-browser: $(VENV)/.installed-dev
 	$(INSTALL) $(VENV)/bin/python -c constraints.txt -e '.[browser]'
 	@touch $@
 
-$(OLDEST_VENV)/.installed: $(OLDEST_VENV)/.made $(DISTRIBUTION) constraints-oldest.txt
+$(OLDEST_VENV)/.installed: $(OLDEST_VENV)/.ready $(DISTRIBUTION) constraints-oldest.txt
 	$(INSTALL) $(OLDEST_VENV)/bin/python -c constraints-oldest.txt -e '.[demo,dev,embedded-elt,postgres,sql]'
 	@touch $@
 
-$(READERS_VENV)/.installed: $(READERS_VENV)/.made constraints-readers.txt
+$(READERS_VENV)/.installed: $(READERS_VENV)/.ready constraints-readers.txt
 	$(INSTALL) $(READERS_VENV)/bin/python -r constraints-readers.txt
 	@touch $@
 
-$(CELERY_VENV)/.installed: $(CELERY_VENV)/.made $(DISTRIBUTION) constraints-celery.txt
+$(CELERY_VENV)/.installed: $(CELERY_VENV)/.ready $(DISTRIBUTION) constraints-celery.txt
 	$(INSTALL) $(CELERY_VENV)/bin/python -c constraints-celery.txt --group scale -e '.[celery,postgres]'
 	@touch $@
