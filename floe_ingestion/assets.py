@@ -13,7 +13,7 @@ from dagster_dlt import build_dlt_asset_specs
 from floe_ingestion.checks import check_specs, checks_alone, checks_of_load
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.mistakes.report import Report
-from floe_ingestion.partitions import partition_of, partitions_definition, window_of
+from floe_ingestion.partitions import backfill_policy, partition_of, partitions_definition, window_of
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.plugins import IngestionPlugin, StagingPlugin
 from floe_ingestion.resolution import landings
@@ -43,10 +43,13 @@ if TYPE_CHECKING:
 _DAGSTER_DLT_METADATA = frozenset({"dagster_dlt/source", "dagster_dlt/pipeline", "dagster_dlt/translator"})
 
 
-def source_assets(source: SourceSpec, folder: Path) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+def source_assets(
+    source: SourceSpec, folder: Path, file: Path | None = None
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets of one source of floe.yaml, and the external assets that they are read from.
 
-    `folder` is where the source's relative paths start. Touches nothing outside.
+    `folder` is where the source's relative paths start, `file` the floe.yaml that it stands in. Touches nothing
+    outside.
     """
     from floe_ingestion.sources.registry import connector_class
 
@@ -56,10 +59,12 @@ def source_assets(source: SourceSpec, folder: Path) -> list[dg.AssetsDefinition 
         owners=source.owners,
         tags=source.tags,
         kinds=connector_class(source.type).kinds,
+        written={resource: (str(file), line) for resource, line in source.lines.items()} if file else {},
+        automation=source.automation,
+        freshness=source.freshness,
     )
-    pool = source.pool or f"source_{source.name}"
     retry = source.retry or RetrySpec()
-    landed = _assets(pipeline_of(source, folder), source.partitions, retry, shown, pool, source.op_tags)
+    landed = _assets(pipeline_of(source, folder), source.partitions, retry, shown, source.pool_name, source.op_tags)
     return [landed, *external_assets(source.tables, shown)]
 
 
@@ -129,11 +134,16 @@ def dlt_asset(
                 "op_tags": op_tags or {},
             },
         )
-        shown = Presentation(group, None, source.owners, source.tags, tuple(kinds))
+        shown = Presentation(group, None, source.owners, source.tags, tuple(kinds), _written_at(function))
         pipeline = IngestionPipeline(name, source.tables, lambda: FunctionConnector(function))
-        return _assets(pipeline, partitions, retry or RetrySpec(), shown, pool or f"source_{name}", source.op_tags)
+        return _assets(pipeline, partitions, retry or RetrySpec(), shown, source.pool_name, source.op_tags)
 
     return decorate
+
+
+def _written_at(function: Callable[..., Any]) -> dict[str, tuple[str, int]]:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return {function.__name__: (code.co_filename, code.co_firstlineno)} if code is not None else {}
 
 
 def _assets(
@@ -152,7 +162,7 @@ def _assets(
         check_specs=check_specs(pipeline.tables),
         can_subset=True,
         partitions_def=partitions_definition(partitions) if partitions is not None else None,
-        backfill_policy=dg.BackfillPolicy.single_run() if partitions is not None else None,
+        backfill_policy=backfill_policy(partitions),
         retry_policy=retry_policy(retry),
         pool=pool,
         op_tags=op_tags,
@@ -164,7 +174,7 @@ def _assets(
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         tables = [by_key[key] for key in by_key if key in context.selected_asset_keys]
         unjudged = list(pipeline.tables)
-        with dagster_failures(pipeline.name, retry):
+        with dagster_failures(pipeline.name, retry, last=context.retry_number >= retry.max_retries):
             if tables and isinstance(ingestion, StagingPlugin):
                 yield from _land(context, ingestion, pipeline, tables, iceberg_io_manager)
                 unjudged = [table for table in unjudged if table not in tables]

@@ -72,7 +72,7 @@ def checks_alone(
     for table in tables:
         if chosen := _chosen(context, table_key(table), table.checks):
             manager = _manager(io_manager, str(table))
-            subject = _subject(manager, table.identifier, table, partition)
+            subject = _subject(manager, table.identifier, context.instance, table, partition)
             yield from _results(context, table_key(table), chosen, subject, manager)
 
 
@@ -112,7 +112,7 @@ def table_checks(
     def judge_table(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with dagster_failures(table):
             manager = _manager(getattr(context.resources, IO_MANAGER_KEY), table)
-            subject = _subject(manager, tuple(table.split(".")))
+            subject = _subject(manager, tuple(table.split(".")), context.instance)
             yield from _results(context, key, _chosen(context, key, found), subject, manager)
 
     return judge_table
@@ -157,7 +157,11 @@ def _manager(io_manager: Any, table: str) -> IcebergIOManager:
 
 
 def _subject(
-    manager: IcebergIOManager, identifier: tuple[str, ...], spec: TableSpec | None = None, partition: str = ""
+    manager: IcebergIOManager,
+    identifier: tuple[str, ...],
+    instance: dg.DagsterInstance,
+    spec: TableSpec | None = None,
+    partition: str = "",
 ) -> "Subject":
     from floe_ingestion.iceberg.commit import load_table
     from floe_ingestion.iceberg.moments import moment_of_now, newest_partition
@@ -173,7 +177,7 @@ def _subject(
         moment_of_now(table, partition),
         spec,
         key=spec.primary_key if spec is not None else (),
-        window=window_between(partitions, partition) if partitions is not None and partition else None,
+        window=window_between(partitions, partition, instance) if partitions is not None and partition else None,
         partition=partition,
     )
 

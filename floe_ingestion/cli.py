@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from floe_ingestion.cli_base import DEBUG, FAILURE, command, spec_option, table_of, width
+from floe_ingestion.cli_pools import pools
 from floe_ingestion.cli_tables import cursor, maintain
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.version import __version__
@@ -188,3 +189,4 @@ def _check_source(pipeline: IngestionPipeline) -> str:
 
 main.add_command(maintain)
 main.add_command(cursor)
+main.add_command(pools)

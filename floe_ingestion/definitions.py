@@ -21,6 +21,7 @@ from floe_ingestion.maintenance_jobs import maintenance_jobs, maintenance_schedu
 from floe_ingestion.plugins import IngestionPlugin, PluginRegistry, PluginType
 from floe_ingestion.resources import DltIngestionResource, IcebergLakeResource
 from floe_ingestion.schedules import source_job, source_schedule
+from floe_ingestion.sensors import source_sensors
 from floe_ingestion.spec import PluginChoice, Spec
 from floe_ingestion.translator import IO_MANAGER_KEY
 
@@ -48,9 +49,10 @@ def build_definitions(
     schedules = [source_schedule(source, jobs[source.name]) for source in enabled]
     upkeep = maintenance_jobs(enabled, lake)
     return dg.Definitions(
-        assets=[asset for source in enabled for asset in source_assets(source, folder)],
+        assets=[asset for source in enabled for asset in source_assets(source, folder, folder / Path(spec.path).name)],
         jobs=[*jobs.values(), *upkeep],
         schedules=[*filter(None, schedules), *maintenance_schedules(enabled, upkeep)],
+        sensors=[sensor for source in enabled for sensor in source_sensors(source, jobs[source.name], folder)],
         resources=resources or _resources(spec, lake, folder),
     )
 

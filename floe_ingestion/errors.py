@@ -26,18 +26,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 class IngestionError(Exception):
     """What all errors of this library share."""
 
+    what_to_do: ClassVar[str] = "Read what went wrong, correct it, and run it again."
+    """For whoever looks at the failed run; the message says it for the case at hand."""
+
 
 class TransientError(IngestionError):
     """The same run may succeed later."""
 
+    what_to_do: ClassVar[str] = "Run it again, or re-execute it from the failure: what has landed does not land twice."
+
 
 class PermanentError(IngestionError):
     """Trying again changes nothing."""
+
+    what_to_do: ClassVar[str] = "Change what the message names, then run it again; as it is, it fails each time."
 
 
 class SourceUnavailable(TransientError):
@@ -45,6 +53,10 @@ class SourceUnavailable(TransientError):
 
     `retry_after` is what the source asked for, in seconds, where it did.
     """
+
+    what_to_do: ClassVar[str] = (
+        "Look whether the source is up and answers the machine that runs this, then run it again."
+    )
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
@@ -54,9 +66,13 @@ class SourceUnavailable(TransientError):
 class CatalogUnavailable(TransientError):
     """The Iceberg catalog or its storage did not answer."""
 
+    what_to_do: ClassVar[str] = "Look whether the catalog and its storage are up, then run it again."
+
 
 class CommitConflict(TransientError):
     """Other writers kept winning until the attempts were used up; nothing was written."""
+
+    what_to_do: ClassVar[str] = "Let fewer runs write at once (`concurrency` of the source), then run it again."
 
     def __init__(self, table: str, attempts: int) -> None:
         self.table, self.attempts = table, attempts
@@ -69,6 +85,8 @@ class CommitConflict(TransientError):
 class StaleCursor(TransientError):
     """The cursor in the table is no longer the one that the load was extracted from."""
 
+    what_to_do: ClassVar[str] = "Run it again: it starts from where the other run ended."
+
     def __init__(self, table: str) -> None:
         self.table = table
         super().__init__(
@@ -79,6 +97,8 @@ class StaleCursor(TransientError):
 
 class OutcomeUnknown(TransientError):
     """The commit raised and the catalog cannot be asked whether it landed."""
+
+    what_to_do: ClassVar[str] = "Look whether the catalog is up, then re-execute the run: it looks the load up first."
 
     def __init__(self, table: str, load_id: str, cause: BaseException) -> None:
         self.table, self.load_id = table, load_id
@@ -101,6 +121,8 @@ class Problem:
 class ConfigurationError(PermanentError):
     """Configuration is wrong; `problems` lists each mistake."""
 
+    what_to_do: ClassVar[str] = "Correct what the message names, reload the code location, and run it again."
+
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         self.problems = tuple(problems)
         super().__init__(message)
@@ -120,6 +142,8 @@ class ConfigurationError(PermanentError):
 class MissingVariable(ConfigurationError):
     """A `${VARIABLE}` that the run needs is not set."""
 
+    what_to_do: ClassVar[str] = "Set the variable where runs are executed, then run it again."
+
     def __init__(self, variable: str, place: str) -> None:
         self.variable, self.place = variable, place
         super().__init__(
@@ -131,13 +155,19 @@ class MissingVariable(ConfigurationError):
 class PluginError(PermanentError):
     """A plugin cannot be found, loaded or used."""
 
+    what_to_do: ClassVar[str] = "Install or configure the plugin where runs are executed, then run it again."
+
 
 class SourceRejected(PermanentError):
     """The source answered, and the answer was no."""
 
+    what_to_do: ClassVar[str] = "Correct credentials, names or the query, here or in the source, then run it again."
+
 
 class SchemaConflict(PermanentError):
     """A column's type in the table cannot take what the source now sends."""
+
+    what_to_do: ClassVar[str] = "Declare the type of the column under `columns`, or land the source in a new table."
 
     def __init__(self, table: str, column: str, existing: str, incoming: str) -> None:
         self.table, self.column, self.existing, self.incoming = table, column, existing, incoming
@@ -151,6 +181,8 @@ class SchemaConflict(PermanentError):
 class UnsupportedType(PermanentError):
     """A source column that no Iceberg type can carry without loss."""
 
+    what_to_do: ClassVar[str] = "Cast or leave out the column in the source, or declare its type under `columns`."
+
     def __init__(self, column: str, met: str, instead: str) -> None:
         self.column, self.met = column, met
         super().__init__(f"Column {column!r} is of type {met}, which Iceberg cannot carry. {instead}")
@@ -158,6 +190,8 @@ class UnsupportedType(PermanentError):
 
 class ContractBroken(PermanentError):
     """`schema_contract` is `freeze` and the source sends something new."""
+
+    what_to_do: ClassVar[str] = "Accept the change with `schema_contract: evolve`, or take it back in the source."
 
     def __init__(self, table: str, column: str, met: str) -> None:
         self.table, self.column = table, column
@@ -170,6 +204,8 @@ class ContractBroken(PermanentError):
 class OtherTable(PermanentError):
     """A resource sends rows to a table that is not its own."""
 
+    what_to_do: ClassVar[str] = "Give each table a resource of its own."
+
     def __init__(self, table: str, resource: str, other: str) -> None:
         self.table, self.resource, self.other = table, resource, other
         super().__init__(
@@ -181,6 +217,10 @@ class OtherTable(PermanentError):
 class KeyViolation(PermanentError):
     """Rows cannot be merged because their key is absent or null."""
 
+    what_to_do: ClassVar[str] = "Correct the rows in the source, or choose another `primary_key`."
+
 
 class OutsideWindow(PermanentError):
     """Rows whose partition column lies outside the window being loaded."""
+
+    what_to_do: ClassVar[str] = "Correct the source, or leave such rows out with `outside_window: drop`."

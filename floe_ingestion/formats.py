@@ -230,6 +230,7 @@ Moment = Annotated[datetime | date, BeforeValidator(valid_moment)]
 # Strict, because pydantic would take "yes" for true, true for 1 and "5" for 5: what YAML read is what counts.
 Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=0)]
+AtLeastOne = Annotated[int, Strict(), Field(ge=1)]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Time = Annotated[datetime, Strict()] | Annotated[date, Strict()]
 CursorValue = str | Annotated[int, Strict()] | Number | Time

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from floe_ingestion.asset_page import publish
 from floe_ingestion.asset_tables import identifier_of, provenance_of, rows_of_partitions, table_of, upstream_metadata
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.frames import KNOWN, batches_of
 from floe_ingestion.pipeline import private_folder
 from floe_ingestion.resources import IcebergLakeResource
-from floe_ingestion.retries import dagster_failures
+from floe_ingestion.retries import dagster_failures, is_last_attempt
 from floe_ingestion.shown import first_rows, materialization_metadata, sentence
 from floe_ingestion.spec_stored import ReadSettings, settings_of
 from floe_ingestion.staging import StagedTable
@@ -41,7 +42,8 @@ class IcebergIOManager(dg.ConfigurableIOManager):
         if obj is None:
             context.log.info("Nothing was returned, and nothing is stored.")
             return
-        with dagster_failures(context.asset_key.to_user_string() if context.has_asset_key else context.name):
+        place = context.asset_key.to_user_string() if context.has_asset_key else context.name
+        with dagster_failures(place, last=is_last_attempt(context)):
             if isinstance(obj, StagedTable):
                 self._land(context, self.lake.connect(), obj)
             else:
@@ -87,4 +89,4 @@ class IcebergIOManager(dg.ConfigurableIOManager):
         table = load_table(catalog, staged.table.identifier)
         staged.receipt.landed, staged.receipt.table = landed, table
         single = context.has_asset_partitions and len(context.asset_partition_keys) == 1
-        context.add_output_metadata(materialization_metadata(staged, landed, table, preview, single))
+        publish(context, staged, landed, table, materialization_metadata(staged, landed, table, preview, single))

@@ -24,7 +24,9 @@ from floe_ingestion.resolution import (
     Landing,
     check_collisions,
     check_destination,
+    check_pools,
     check_source,
+    check_triggers,
     distinct,
     landings,
 )
@@ -37,7 +39,8 @@ _Find = Callable[[str], type[SourceConnector]]
 _SOURCES: YamlPath = ("ingestion", "sources")
 # Keys of a source that have no part in which tables it lands: a mistake there must not hide one elsewhere.
 _ASIDE = frozenset(
-    {"description", "owners", "tags", "group", "enabled", "schedule", "retry", "pool", "maintenance", "checks"}
+    {"description", "owners", "tags", "group", "enabled", "schedule", "sensor", "automation", "freshness"}
+    | {"retry", "pool", "concurrency", "maintenance", "checks"}
 )
 
 
@@ -89,7 +92,7 @@ def spec_of(data: Mapping[str, Any], report: Report, keys: Sequence[str] = ()) -
         path=name,
         plugins=plugins,
         defaults=defaults,
-        sources=tuple(_source(entry, defaults, f"{name}: {shown(entry.at)}") for entry in entries),
+        sources=tuple(_source(entry, defaults, f"{name}: {shown(entry.at)}", report) for entry in entries),
     )
 
 
@@ -110,7 +113,7 @@ def source_from(source_type: str, destination: str, config: Mapping[str, Any]) -
     report.close()
     if found is None:
         raise ConfigurationError(f"{name} was given a configuration that nothing could be made of.")
-    return _source(found, DefaultsSpec(), name)
+    return _source(found, DefaultsSpec(), name, report)
 
 
 def connector_of(source: SourceSpec, config: Mapping[str, Any]) -> SourceConnector:
@@ -172,6 +175,7 @@ def _entries(section: Mapping[str, Any], defaults: DefaultsSpec, report: Report)
     entries = [entry for entry in found if entry is not None]
     _check_names(sources, report)
     check_collisions((landing for entry in entries for landing in entry.landings), report)
+    check_pools(((entry.source, entry.at) for entry in entries), report)
     return entries
 
 
@@ -187,7 +191,9 @@ def _entry(
     resources = distinct(specs, checked.data.get("config", {}), at, report)
     if checked.model is None:
         return None
-    return _Entry(at, checked.model, tuple(landings(checked.model, resources, defaults, at, report)))
+    entry = _Entry(at, checked.model, tuple(landings(checked.model, resources, defaults, at, report)))
+    check_triggers(entry.source, entry.landings, find(entry.source.type).lists, at, report)
+    return entry
 
 
 def _resources(source: Any, at: YamlPath, report: Report, find: _Find) -> tuple[ResourceSpec, ...] | None:
@@ -237,11 +243,16 @@ def _check_names(sources: Sequence[Any], report: Report) -> None:
             report.add(place, f"{name!r} {same} (the first: {first_place}). Rename one of the sources")
 
 
-def _source(entry: _Entry, defaults: DefaultsSpec, place: str) -> SourceSpec:
+def _source(entry: _Entry, defaults: DefaultsSpec, place: str, report: Report) -> SourceSpec:
     destination = _completed(entry.source.destination, defaults, ("write_disposition", "schema_contract"))
     source = _completed(entry.source, defaults, ("retry", "schedule", "maintenance", "group"))
     source = source.model_copy(update={"destination": destination})
-    return source.resolved(place, tuple(landing.table for landing in entry.landings))
+    lines = {landing.table.resource: report.line(landing.resource) for landing in entry.landings}
+    return source.resolved(
+        place,
+        tuple(landing.table for landing in entry.landings),
+        {resource: line for resource, line in lines.items() if line is not None},
+    )
 
 
 def _completed(model: Model, defaults: DefaultsSpec, keys: tuple[str, ...]) -> Model:

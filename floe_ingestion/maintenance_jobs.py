@@ -77,7 +77,7 @@ def _job(source: SourceSpec, maintenance: MaintenanceSpec, lake: IcebergLakeReso
     def maintain(
         context: dg.OpExecutionContext, config: MaintenanceConfig
     ) -> Iterator[dg.AssetObservation | dg.Output[None]]:
-        with dagster_failures(_name(source), retry):
+        with dagster_failures(_name(source), retry, last=context.retry_number >= retry.max_retries):
             yield from _maintain(context, source, maintenance, config.dry_run)
         yield dg.Output(None)
 

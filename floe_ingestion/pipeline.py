@@ -20,6 +20,7 @@ from uuid import uuid4
 from floe_ingestion.behind import behind
 from floe_ingestion.classify import cause_of, classify, is_panic
 from floe_ingestion.errors import OtherTable, PermanentError
+from floe_ingestion.facts import documented, facts_of
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.secrets import expand
 from floe_ingestion.spec import SourceSpec, TableSpec
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
     from floe_ingestion.iceberg.writer import ParquetSink
+    from floe_ingestion.sink import SinkStep
     from floe_ingestion.sources.base import Extraction
 
 _DEFAULT_KEY = "id"
@@ -137,6 +139,8 @@ def _stage_table(
     known = plan.arrow if table is not None else None
     extraction = Extraction(spec, request.window, known)
     resource = connector.build([extraction])[spec.resource]
+    facts = facts_of(resource)
+    plan.spec = documented(spec, facts)
     plan.key = key_of(spec, connector, resource)
     properties = dict(table.properties) if table is not None else {**NEW_TABLE_PROPERTIES, **spec.properties}
     settings = WriteSettings.of(properties)
@@ -152,7 +156,7 @@ def _stage_table(
     stateful = window is None
     before = cursors.current(table) if stateful else None
     try:
-        state, rows = _extract(spec, resource, sink, known, before, folder)
+        state, step = _extract(spec, resource, sink, known, before, folder)
         files = sink.close()
         rejected = rejects.close()
         warnings = behind(connector, extraction, before) if not files else ()
@@ -172,8 +176,10 @@ def _stage_table(
         window=window,
         cursor_before=before,
         cursor=cursors.encode(state) if stateful else None,
-        rows_read=rows,
+        rows_read=step.rows,
         discarded=dict(sink.discarded),
+        facts=facts,
+        came_as={name: step.names.get(came, came) for name, came in plan.came_as.items() if name not in plan.constants},
         warnings=warnings,
         seconds=time.monotonic() - began,
     )
@@ -200,10 +206,10 @@ def key_of(spec: TableSpec, connector: Connector, resource: DltResource) -> tupl
 
 def _extract(
     spec: TableSpec, resource: DltResource, sink: ParquetSink, known: Any, cursor: str | None, folder: Path
-) -> tuple[dict[str, Any], int]:
+) -> tuple[dict[str, Any], SinkStep]:
     """Run dlt from `cursor`; Arrow goes to the sink at once, rows go through dlt's typing first.
 
-    Returns dlt's state of this source, which is the cursor to land with the rows, and how many rows it gave.
+    Returns dlt's state of this source, which is the cursor to land with the rows, and the step that they passed.
     """
     # dlt reports its use to its makers unless told not to; a library must not decide that for its users.
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
@@ -236,7 +242,7 @@ def _extract(
             write_normalized(spec, pipeline, sink)
         elif step.nothing_came:
             write_columns(resource, sink)
-        return dict(pipeline.state.get("sources", {}).get(source.name, {})), step.rows
+        return dict(pipeline.state.get("sources", {}).get(source.name, {})), step
     finally:
         with suppress(Exception):  # leaving a pipeline must not hide what went wrong in it
             pipeline.deactivate()

@@ -102,6 +102,47 @@ def check_collisions(found: Iterable[Landing], report: Report) -> None:
             )
 
 
+def check_triggers(source: SourceSpec, found: Iterable[Landing], lists: bool, at: YamlPath, report: Report) -> None:
+    """Note what would never start a load of `source`, or would load the same rows again and again."""
+    if source.automation is not None and source.automation.condition == "on_missing" and source.partitions is None:
+        report.add(
+            (*at, "automation"),
+            "is `on_missing`, which loads new partitions, and the source has no `partitions`. "
+            "Write `on_cron` with a `cron`, or a `schedule`",
+        )
+    if source.sensor is None:
+        return
+    if not lists:
+        report.add((*at, "sensor"), f"looks for new files, and {source.type} has none. Write a `schedule`")
+    elif source.partitions is not None:
+        report.add((*at, "sensor"), "cannot tell which partition a new file belongs to. Remove it, or `partitions`")
+    elif again := [str(each.table) for each in found if _loads_again(each.table)]:
+        report.add(
+            (*at, "sensor"),
+            f"would append every file again with each new one to {', '.join(again)}. Write `incremental: "
+            f"{{cursor_path: modification_date}}`, or another `write_disposition`",
+        )
+
+
+def _loads_again(table: TableSpec) -> bool:
+    return table.write_disposition == "append" and table.incremental is None
+
+
+def check_pools(found: Iterable[tuple[SourceSpec, YamlPath]], report: Report) -> None:
+    """Note each source that wants another `concurrency` than another source of the same pool."""
+    first: dict[str, tuple[SourceSpec, YamlPath]] = {}
+    for source, at in found:
+        if source.concurrency is None:
+            continue
+        other, place = first.setdefault(source.pool_name, (source, at))
+        if other.concurrency != source.concurrency:
+            report.add(
+                (*at, "concurrency"),
+                f"is {source.concurrency}, and {other.name!r} ({report.where((*place, 'concurrency'))}) gives the same "
+                f"pool {source.pool_name!r} a limit of {other.concurrency}. Write it once, or name another `pool`",
+            )
+
+
 def _place(config: Mapping[str, Any], index: int, name: str, at: YamlPath) -> YamlPath:
     """Where the resource stands in its connector's configuration, which may list resources under any key."""
     for key, items in config.items():

@@ -27,10 +27,11 @@ def retry_policy(spec: RetrySpec) -> dg.RetryPolicy | None:
 
 
 @contextmanager
-def dagster_failures(place: str, retry: RetrySpec | None = None) -> Iterator[None]:
+def dagster_failures(place: str, retry: RetrySpec | None = None, *, last: bool = False) -> Iterator[None]:
     """Errors as Dagster failures: permanent ones stop the retries at once.
 
-    A source that said when to come back (`Retry-After`) is asked again then, where `retry` allows any retry.
+    A source that said when to come back (`Retry-After`) is asked again then. `last` says that this attempt is
+    the last one that the policy allows.
     """
     try:
         yield
@@ -40,12 +41,16 @@ def dagster_failures(place: str, retry: RetrySpec | None = None) -> Iterator[Non
         found = classify(error, place)
         cause = None if found is error else cause_of(error)
         after = found.retry_after if isinstance(found, SourceUnavailable) else None
-        if after is not None and retry is not None and retry.max_retries:
+        if after is not None and retry is not None and not last:
             raise dg.RetryRequested(max_retries=retry.max_retries, seconds_to_wait=after) from found
         permanent = isinstance(found, PermanentError)
         raise dg.Failure(
             description=str(found),
-            metadata={"category": type(found).__name__, "tried again": not permanent},
+            metadata={
+                "category": type(found).__name__,
+                "what to do": found.what_to_do,
+                "tried again": not permanent and not last,
+            },
             allow_retries=not permanent,
         ) from cause
 
@@ -61,3 +66,9 @@ def failed_runs_before(run: dg.DagsterRun, instance: dg.DagsterInstance) -> tupl
         found.append(parent)
         parent = before.parent_run_id
     return tuple(found)
+
+
+def is_last_attempt(context: dg.OutputContext) -> bool:
+    """Whether the retry policy of the step behind an output allows no further attempt."""
+    policy = context.op_def.retry_policy
+    return context.step_context.previous_attempt_count >= (policy.max_retries if policy is not None else 0)

@@ -15,7 +15,7 @@ import dagster as dg
 from floe_ingestion.definitions import build_definitions
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.loading import load_spec
-from floe_ingestion.partitions import partitions_definition
+from floe_ingestion.partitions import known_keys
 from floe_ingestion.schedules import job_name
 from floe_ingestion.secrets import redact
 from floe_ingestion.spec import PartitionsSpec, SourceSpec, Spec
@@ -120,6 +120,9 @@ def run_sources(
             dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
         )
         for source in chosen:
+            if span is not None and source.partitions is not None:
+                _check_span(source.name, source.partitions, span, instance)
+        for source in chosen:
             before_each(source.name)
             results.append(_run(source, definitions, instance, span if source.partitions else None))
     return results
@@ -209,13 +212,12 @@ def _check_partitions(spec: Spec, chosen: Sequence[SourceSpec], span: tuple[str,
         )
     if span is not None and not partitioned:
         raise ConfigurationError(f"No source to run is partitioned, so --partition means nothing in {spec.path}.")
-    for source in chosen:
-        if source.partitions is not None and span is not None:
-            _check_span(source.name, source.partitions, span)
 
 
-def _check_span(name: str, partitions: PartitionsSpec, span: tuple[str, str]) -> None:
-    keys = list(partitions_definition(partitions).get_partition_keys())
+def _check_span(name: str, partitions: PartitionsSpec, span: tuple[str, str], instance: dg.DagsterInstance) -> None:
+    if partitions.name is not None and span[0] == span[1]:
+        instance.add_dynamic_partitions(partitions.name, [span[0]])  # who names it wants it to be there
+    keys = known_keys(partitions, instance)
     known = ", ".join(keys if len(keys) <= _FEW else [*keys[:2], "…", keys[-1]]) or "none yet"
     for key in span:
         if key not in keys:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from floe_ingestion.partitions import partitions_definition
+from floe_ingestion.partitions import known_keys, partitions_definition
 from floe_ingestion.spec import SourceSpec
 from floe_ingestion.translator import table_key
 
@@ -47,8 +47,11 @@ def source_schedule(source: SourceSpec, job: dg.UnresolvedAssetJobDefinition) ->
         if partitions is None:
             return [dg.RunRequest()]
         tick = context.scheduled_execution_time
-        if partitions.type == "static":
-            return [dg.RunRequest(run_key=f"{tick.isoformat()} {key}", partition_key=key) for key in partitions.keys]
+        if partitions.by_keys:
+            keys = partitions.keys or known_keys(partitions, context.instance)
+            if not keys:
+                return dg.SkipReason(f"Nobody has added a partition of {source.name} yet (name: {partitions.name}).")
+            return [dg.RunRequest(run_key=f"{tick.isoformat()} {key}", partition_key=key) for key in keys]
         with dg.partition_loading_context(effective_dt=tick):
             key = partitions_definition(partitions).get_last_partition_key()
         if key is None:

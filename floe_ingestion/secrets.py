@@ -6,16 +6,18 @@ set that `redact` hides, so that it cannot reappear in an error, a log line or m
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
 
 from floe_ingestion.errors import MissingVariable
 
 _VARIABLE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 _URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^:/@\s]*:)(?P<password>[^@\s]+)(?=@)")
+_PERCENT = re.compile("%[0-9A-F]{2}")
 _HIDDEN = "********"
 _SHORTEST_SECRET = 4  # hiding "1" or "db" wherever it occurs would make messages unreadable
 
@@ -52,7 +54,7 @@ def variables(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def hide(value: str) -> None:
-    """Let `redact` hide `value`, and its password where it is a URL with one."""
+    """Let `redact` hide `value`, and its password where it is a URL with one, however they are written."""
     found = [value]
     if "://" in value:
         try:
@@ -60,7 +62,30 @@ def hide(value: str) -> None:
         except ValueError:
             password = None
         found += [password, unquote(password)] if password else []
-    _secrets.update(text for text in found if len(text) >= _SHORTEST_SECRET)
+    _secrets.update(form for text in found if len(text) >= _SHORTEST_SECRET for form in _forms(text))
+
+
+def _forms(text: str) -> set[str]:
+    """`text` as it stands in JSON, in what `repr` shows, and in URLs; also in JSON that is a text in JSON."""
+    escaped = {text}
+    for _ in range(2):
+        escaped |= {form for each in escaped for form in _escaped(each)}
+    quoted = {quote_plus(text, safe, errors="surrogatepass") for safe in ("", "/")}
+    quoted |= {each.replace("+", "%20") for each in quoted}  # a plus of the text is %2B by now
+    return escaped | quoted | {_PERCENT.sub(lambda match: match[0].lower(), each) for each in quoted}
+
+
+def _escaped(text: str) -> tuple[str, ...]:
+    raw = text.encode("utf-8", "surrogatepass")
+    # Beside a double quote, `repr` escapes single ones.
+    both_quotes = repr(f'{text}"')[1:-2]
+    return (
+        json.dumps(text)[1:-1],
+        json.dumps(text, ensure_ascii=False)[1:-1],
+        repr(text)[1:-1],
+        both_quotes,
+        repr(raw)[2:-1],
+    )
 
 
 def redact(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ from dlt.extract.items_transform import ItemTransform
 
 from floe_ingestion.errors import OtherTable
 from floe_ingestion.iceberg.writer import ParquetSink
+from floe_ingestion.naming import normalize_column
 
 
 class SinkStep(ItemTransform[Any, Any]):
@@ -25,6 +27,9 @@ class SinkStep(ItemTransform[Any, Any]):
         """Whether rows went on to dlt, which then has to normalise them."""
         self.nothing_came = True
         """Neither rows nor columns."""
+        self._met: set[str] = set()
+        self.names: dict[str, str] = {}
+        """What the source calls the columns of rows, whose names dlt changes, by their names in the table."""
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
         """Take what is columnar; hand on the rest."""
@@ -36,9 +41,17 @@ class SinkStep(ItemTransform[Any, Any]):
         rest = [piece for piece in items if not self._take(piece)]
         self.rows += len(rest)
         self.rows_passed = self.rows_passed or bool(rest)
+        if rest and isinstance(rest[0], Mapping):
+            self._remember(rest[0])
         if not rest:
             return None
         return rest if isinstance(item, list) else rest[0]
+
+    def _remember(self, row: Mapping[str, Any]) -> None:
+        for name in row.keys() - self._met:
+            self._met.add(name)
+            if isinstance(name, str) and name.strip():
+                self.names[normalize_column(name)] = name
 
     def _take(self, piece: Any) -> bool:
         table = as_arrow(piece)

@@ -6,18 +6,18 @@ of the library works with. Precedence of a setting: resource > source > defaults
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import (
+    AtLeastOne,
     ColumnName,
     CursorValue,
     Flag,
     Group,
-    Moment,
     Number,
     OpTags,
     Owners,
@@ -27,23 +27,25 @@ from floe_ingestion.formats import (
     TableName,
     TablePart,
     Tags,
-    TimeZone,
-    instant,
     mistake_of_place,
-    one_or_many,
 )
 from floe_ingestion.naming import normalize_column
 from floe_ingestion.spec_checks import Checks
+from floe_ingestion.spec_partitions import Name as Name
+from floe_ingestion.spec_partitions import Names as Names
+from floe_ingestion.spec_partitions import PartitionsSpec as PartitionsSpec
 from floe_ingestion.spec_runs import MaintenanceSpec as MaintenanceSpec
 from floe_ingestion.spec_runs import RetrySpec as RetrySpec
 from floe_ingestion.spec_runs import ScheduleSpec as ScheduleSpec
 from floe_ingestion.spec_runs import StrictModel as StrictModel
+from floe_ingestion.spec_triggers import Automation as Automation
+from floe_ingestion.spec_triggers import FreshnessSpec as FreshnessSpec
+from floe_ingestion.spec_triggers import SensorSpec as SensorSpec
 
 WriteDisposition = Literal["append", "replace", "merge"]
 MergeStrategy = Literal["upsert", "insert-only", "delete-insert", "scd2"]
 MergeMode = Literal["auto", "merge-on-read", "copy-on-write"]
 ContractMode = Literal["evolve", "freeze", "discard_value", "discard_row"]
-PartitionType = Literal["hourly", "daily", "weekly", "monthly", "static"]
 
 
 def _contract_word(value: Any) -> Any:
@@ -52,10 +54,6 @@ def _contract_word(value: Any) -> Any:
 
 def _column_word(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
-
-
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(one_or_many)]
 
 
 class ContractSpec(StrictModel):
@@ -96,46 +94,6 @@ class IncrementalSpec(StrictModel):
     start_param: str | None = None
     """rest_api: the request parameter that takes the start value."""
     end_param: str | None = None
-
-
-class PartitionsSpec(StrictModel):
-    """How an asset is partitioned; materialising a partition replaces the rows of its own window."""
-
-    type: PartitionType
-    column: str = Field(min_length=1, examples=["created_at"])
-    """The column that says to which partition a row belongs."""
-    start: Moment | None = None
-    end: Moment | None = None
-    """Exclusive; open where absent."""
-    timezone: TimeZone = "UTC"
-    keys: Names = ()
-    outside_window: Literal["drop", "error"] = "drop"
-    """Rows that the source sends beside those it was asked for: left out and counted, or an error."""
-    start_param: str | None = None
-    """rest_api: the request parameter that takes the start of a window, as ISO text in UTC."""
-    end_param: str | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> PartitionsSpec:
-        mistakes = list(self._mistakes_of_static() if self.type == "static" else self._mistakes_of_time())
-        if mistakes:
-            raise ValueError(". ".join(mistakes))
-        return self
-
-    def _mistakes_of_static(self) -> Iterator[str]:
-        if not self.keys:
-            yield "static partitions need their `keys`, e.g. keys: [eu, us]"
-        if self.start is not None or self.end is not None:
-            yield "`start` and `end` belong to partitions by time; static ones follow from their `keys`"
-
-    def _mistakes_of_time(self) -> Iterator[str]:
-        start, end = self.start, self.end
-        if start is None:
-            yield f"{self.type} partitions need a `start`, e.g. start: 2024-01-01"
-        elif end is not None and instant(end, self.timezone) <= instant(start, self.timezone):
-            yield f"the end, {end}, is not after the start, {start}. Write an `end` after the `start`"
-        if self.keys:
-            yield f"`keys` belong to static partitions; {self.type} ones follow from `start` and `end`"
 
 
 class DestinationSpec(StrictModel):
@@ -192,6 +150,9 @@ class SourceSpec(StrictModel):
     incremental: IncrementalSpec | None = None
     partitions: PartitionsSpec | None = None
     schedule: ScheduleSpec | None = None
+    sensor: SensorSpec | None = None
+    automation: Automation | None = None
+    freshness: FreshnessSpec | None = None
     retry: RetrySpec | None = None
     maintenance: MaintenanceSpec | None = None
     checks: Checks | None = None
@@ -199,9 +160,12 @@ class SourceSpec(StrictModel):
     """Dagster's concurrency pool of the source's assets; `source_<name>` where absent."""
     op_tags: OpTags = Field(default={})
     """What the engine that runs the source reads, such as `dagster-k8s/config`."""
+    concurrency: AtLeastOne | None = None
+    """How many steps of its pool may run at once; `floe-ingestion pools --apply` tells Dagster."""
 
     _place: str = PrivateAttr(default="floe.yaml")
     _tables: tuple[TableSpec, ...] = PrivateAttr(default=())
+    _lines: Mapping[str, int] = PrivateAttr(default={})
 
     @property
     def place(self) -> str:
@@ -209,18 +173,28 @@ class SourceSpec(StrictModel):
         return self._place
 
     @property
+    def pool_name(self) -> str:
+        """The pool of its assets."""
+        return self.pool or f"source_{self.name}"
+
+    @property
     def tables(self) -> tuple[TableSpec, ...]:
         """What the source lands, one entry a resource."""
         return self._tables
+
+    @property
+    def lines(self) -> Mapping[str, int]:
+        """Where in its file each resource stands, by name; empty for a source that stands in no file."""
+        return self._lines
 
     def as_entry(self) -> dict[str, Any]:
         """This source as an item of `sources`, variables unexpanded; `loading.source_from` reads it back."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
-    def resolved(self, place: str, tables: tuple[TableSpec, ...]) -> SourceSpec:
+    def resolved(self, place: str, tables: tuple[TableSpec, ...], lines: Mapping[str, int] | None = None) -> SourceSpec:
         """This source, knowing where it was written and what it lands."""
         copy = self.model_copy()
-        copy._place, copy._tables = place, tables
+        copy._place, copy._tables, copy._lines = place, tables, lines or {}
         return copy
 
 

@@ -116,6 +116,14 @@ class StagedFile:
 
 
 @dataclass(frozen=True)
+class ColumnFacts:
+    """What the source says of a column beside its type."""
+
+    description: str | None = None
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
 class StagedTable:
     """One load of one table, ready to be committed."""
 
@@ -143,6 +151,10 @@ class StagedTable:
     """What the source gave, counted before anything was left out; None where nobody counted."""
     discarded: Mapping[str, int] = field(default_factory=dict[str, int])
     """Rows that were read and left out, by reason."""
+    facts: Mapping[str, ColumnFacts] = field(default_factory=dict[str, ColumnFacts])
+    """By column, where the source knows them."""
+    came_as: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the source calls each column that this load brought."""
     warnings: tuple[str, ...] = ()
     """What somebody should look at, though nothing failed."""
     seconds: float = 0.0

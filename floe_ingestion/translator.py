@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +11,11 @@ import dagster as dg
 from dagster_dlt import DagsterDltTranslator
 from dagster_dlt.translator import DltResourceTranslatorData
 
+from floe_ingestion.automation import automation_condition, freshness_policy
 from floe_ingestion.spec import TableSpec
-from floe_ingestion.spec_checks import age, freshness_policy
+from floe_ingestion.spec_checks import age
+from floe_ingestion.spec_checks import freshness_policy as freshness_check
+from floe_ingestion.spec_triggers import AutomationSpec, FreshnessSpec
 
 IO_MANAGER_KEY = "iceberg_io_manager"
 PARTITION_COLUMN = "floe/partition_column"
@@ -30,6 +34,10 @@ class Presentation:
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     kinds: tuple[str, ...] = ()
     """The source's own, shown on the source asset too."""
+    written: Mapping[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    """File and line that configure each resource, by its name."""
+    automation: AutomationSpec | None = None
+    freshness: FreshnessSpec | None = None
 
 
 def table_key(table: TableSpec) -> dg.AssetKey:
@@ -54,6 +62,7 @@ class FloeDltTranslator(DagsterDltTranslator):
         """The asset of the table; its output goes to the Iceberg IO manager."""
         table = self.tables[data.resource.name]
         shown = self.presentation
+        automation, freshness = shown.automation, shown.freshness
         return dg.AssetSpec(
             key=table_key(table),
             deps=[source_key(table)],
@@ -62,14 +71,15 @@ class FloeDltTranslator(DagsterDltTranslator):
             owners=list(shown.owners) or None,
             tags=dict(shown.tags),
             kinds={"dlt", "iceberg", *shown.kinds[: _MOST_KINDS - 2]},
-            metadata=_definition_metadata(table),
-            freshness_policy=_freshness_policy(table),
+            metadata={**_definition_metadata(table), **_references(shown.written.get(table.resource), table)},
+            automation_condition=automation_condition(automation, source_key(table)) if automation else None,
+            freshness_policy=freshness_policy(freshness, table.source) if freshness else _freshness_of_checks(table),
         ).with_io_manager_key(IO_MANAGER_KEY)
 
 
-def _freshness_policy(table: TableSpec) -> dg.FreshnessPolicy | None:
+def _freshness_of_checks(table: TableSpec) -> dg.FreshnessPolicy | None:
     """Dagster's own, which it evaluates also while nothing runs: that is when an asset grows old."""
-    check = freshness_policy(table.checks)
+    check = freshness_check(table.checks)
     return dg.FreshnessPolicy.time_window(fail_window=age(check.max_age)) if check is not None else None
 
 
@@ -95,3 +105,15 @@ def _definition_metadata(table: TableSpec) -> dict[str, Any]:
     if table.partitions is not None:
         metadata[PARTITION_COLUMN] = table.partitions.column
     return metadata
+
+
+def _references(written: tuple[str, int] | None, table: TableSpec) -> dict[str, Any]:
+    """A link to the lines behind the table; Dagster can turn it into one to a git repository."""
+    if written is None:
+        return {}
+    file, line = written
+    label = f"{table.resource} of {table.source}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        reference = dg.LocalFileCodeReference(file_path=file, line_number=line, label=label)
+        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}

@@ -107,7 +107,9 @@ def _spec(definition: dg.PartitionsDefinition, column: str, keys: list[str]) -> 
         return PartitionsSpec(type="static", column=column, keys=tuple(keys))
     window = definition.time_window_for_partition_key(keys[0])
     kind = _granularity(window.end - window.start)
-    return PartitionsSpec(type=kind, column=column, start=window.start, timezone=definition.timezone)
+    # Only the kind counts for a table, and Dagster's own partitions may begin at any time of a day.
+    start = window.start.date().replace(day=1)
+    return PartitionsSpec(type=kind, column=column, start=start, timezone=definition.timezone)
 
 
 def _granularity(length: timedelta) -> PartitionType:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from floe_ingestion import dlt_asset
 from floe_ingestion.errors import (
     CatalogUnavailable,
     CommitConflict,
@@ -32,7 +34,7 @@ from floe_ingestion.errors import (
 from floe_ingestion.retries import dagster_failures, retry_policy
 from floe_ingestion.secrets import hide
 from floe_ingestion.spec import RetrySpec
-from floe_ingestion_tests.dagster_fixtures import QUIET, category, failure, retries
+from floe_ingestion_tests.dagster_fixtures import QUIET, Project, category, failure, materialize, retries
 
 pytestmark = pytest.mark.dagster
 
@@ -74,9 +76,9 @@ def run(body: Callable[[int], None], retry: RetrySpec) -> tuple[dg.ExecuteInProc
     calls: list[int] = []
 
     @dg.asset(retry_policy=retry_policy(retry))
-    def attempt() -> None:
+    def attempt(context: dg.AssetExecutionContext) -> None:
         calls.append(len(calls) + 1)
-        with dagster_failures("shop.orders", retry):
+        with dagster_failures("shop.orders", retry, last=context.retry_number >= retry.max_retries):
             body(calls[-1])
 
     return dg.materialize([attempt], run_config=QUIET, raise_on_error=False), len(calls)
@@ -153,6 +155,12 @@ def test_the_cause_of_a_failure_is_shown_unless_it_tells_a_secret() -> None:
     assert failed(telling).description == "shop.orders: ConnectionError: no route for ********"
 
 
+def test_a_failure_says_what_to_do_for_its_kind_and_each_kind_has_words_of_its_own() -> None:
+    words = [failed(error).metadata["what to do"].value for error in TRANSIENT + PERMANENT]
+
+    assert len(set(words)) == len(TRANSIENT + PERMANENT)
+
+
 # Runs
 
 
@@ -202,3 +210,61 @@ def test_a_source_that_says_when_for_ever_is_not_asked_for_ever() -> None:
     result, attempts = run(body, RetrySpec(max_retries=2, delay_seconds=600))
 
     assert (result.success, attempts) == (False, 3)
+
+
+# What the run page says when no attempt is left
+
+
+def told(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (data,) = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
+    assert data is not None, failure(result)
+    return {"said": data.description, **{name: value.value for name, value in data.metadata.items()}}
+
+
+@pytest.mark.parametrize("max_retries", [0, 2])
+@pytest.mark.parametrize("retry_after", [None, 0])
+def test_the_last_failure_says_that_it_is_not_tried_again(max_retries: int, retry_after: float | None) -> None:
+    def body(attempt: int) -> None:
+        raise SourceUnavailable("busy", retry_after)
+
+    assert told(run(body, at_once(max_retries))[0]) == {
+        "said": "busy",
+        "category": "SourceUnavailable",
+        "what to do": SourceUnavailable.what_to_do,
+        "tried again": False,
+    }
+
+
+def test_a_failure_before_the_last_says_that_it_is_tried_again() -> None:
+    said: list[Any] = []
+
+    def body(attempt: int) -> None:
+        if attempt < 3:
+            raise SourceUnavailable("busy")
+
+    @dg.asset(retry_policy=retry_policy(at_once(2)))
+    def listened(context: dg.AssetExecutionContext) -> None:
+        try:
+            with dagster_failures("shop.orders", at_once(2), last=context.retry_number >= 2):
+                body(context.retry_number + 1)
+        except dg.Failure as met:
+            said.append(met.metadata["tried again"].value)
+            raise
+
+    assert dg.materialize([listened], run_config=QUIET, raise_on_error=False).success
+    assert said == [True, True]
+
+
+@pytest.mark.parametrize("max_retries", [0, 1])
+def test_a_commit_that_fails_at_the_last_attempt_says_so(tmp_path: Path, max_retries: int) -> None:
+    project = Project(tmp_path)
+
+    @dlt_asset(table="bronze.cats", retry=at_once(max_retries))
+    def cats() -> Iterator[dict[str, Any]]:
+        yield {"name": "Tom"}
+        # The catalog goes away between the rows and their commit.
+        (tmp_path / ".floe" / "catalog.db").write_bytes(b"this is no database")
+
+    result = materialize([cats], project.resources, fails=True)
+
+    assert told(result)["tried again"] is False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -150,3 +152,42 @@ def test_a_url_that_is_none_is_hidden_as_a_whole() -> None:
     hide("http://[broken")
 
     assert redact("at http://[broken") == "at ********"
+
+
+ODD = "p\"a\\s's wörd/+%\n€"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        json.dumps,
+        lambda text: json.dumps(text, ensure_ascii=False),
+        lambda text: json.dumps({"body": json.dumps({"token": text})}),
+        repr,
+        lambda text: repr({"token": text}),
+        lambda text: repr(str({"token": text})),
+        lambda text: repr(text.encode()),
+        lambda text: quote(text),
+        lambda text: quote(text, safe=""),
+        lambda text: quote(text, safe="").lower(),
+        quote_plus,
+        lambda text: f"postgresql://me:{quote_plus(text)}@db/x",
+    ],
+)
+@pytest.mark.parametrize("secret", [ODD, "plain-password", "it's", 'say "please"', "päss wörd"])
+def test_a_secret_is_hidden_however_it_is_written(secret: str, written: Any) -> None:
+    hide(secret)
+
+    shown = redact(f"before {written(secret)} after")
+
+    assert "********" in shown
+    assert not any(part in shown.lower() for part in (secret.lower(), "rd", "wö", "w\\u", "w%c3", "please", "it"))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.text(min_size=4, max_size=40))
+def test_any_secret_is_hidden_in_json_in_repr_and_in_urls(secret: str) -> None:
+    hide(secret)
+
+    for written in (json.dumps(secret), repr(secret), quote(secret, safe=""), quote_plus(secret)):
+        assert redact(f"<{written}>").strip("<>").strip("'\"") == "********"

@@ -165,7 +165,7 @@ def _of_dimension(spec: TableSpec, partitions: PartitionsSpec, schema: Schema) -
             f"{spec}: rows have no column {partitions.column!r}, which says to which partition they belong. "
             f"Write `partitions: {{column: …}}` with one of: {', '.join(schema.column_names)}."
         ) from error
-    if partitions.type == "static":
+    if partitions.by_keys:
         return [(column, IdentityTransform())]
     if not isinstance(type_, (ice.DateType, ice.TimestampType, ice.TimestamptzType)):
         return []  # text and numbers: an identity partition would make a file of every moment

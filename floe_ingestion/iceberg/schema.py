@@ -45,6 +45,8 @@ class SchemaPlan:
         """Columns that every row of the load gets, beside the source's own."""
         self.on_reject: Callable[[pa.RecordBatch, str], None] = lambda rows, reason: None
         """Takes the rows that the contract keeps out, as they came, and why."""
+        self.came_as: dict[str, str] = {}
+        """What the source calls each column of the table that it has sent so far."""
         self._existed = transaction is not None
         self._transaction = transaction
         self._incoming: pa.Schema | None = None
@@ -110,6 +112,7 @@ class SchemaPlan:
         self._refresh_arrow()
         rejected = {name for name, _ in forbidden}
         self._sources = [None if field.name in rejected else positions.get(field.name) for field in self._arrow]
+        self.came_as.update({name: incoming.field(index).name for name, index in positions.items()})
         self._forbidden = [positions[name] for name, mode in forbidden if mode == "discard_row"]
         self._incoming = incoming
 

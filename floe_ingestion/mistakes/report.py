@@ -40,11 +40,14 @@ class Report:
         self._unreadable = {problem.path for problem in self._problems}
         self._misspelled: dict[YamlPath, YamlPath] = {}
 
+    def line(self, path: YamlPath) -> int | None:
+        """The line of `path` in the file, if there is one."""
+        return self._file.line(self._as_written(path)) if self._file else None
+
     def where(self, path: YamlPath) -> str:
         """Where `path` stands, for a sentence about something else."""
-        path = self._as_written(path)
-        line = self._file.line(path) if self._file else None
-        return f"line {line}" if line else shown(path)
+        line = self.line(path)
+        return f"line {line}" if line else shown(self._as_written(path))
 
     def add(self, path: YamlPath, message: str) -> None:
         """Note a mistake at `path`; not twice, nor where YAML itself could make nothing of the value."""

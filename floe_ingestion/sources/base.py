@@ -82,6 +82,9 @@ class SourceConnector(StrictModel, ABC):
     extra: ClassVar[str | None] = None
     """The extra of this package that brings what the connector needs."""
 
+    lists: ClassVar[bool] = False
+    """Whether `listing` tells what there is, so that a sensor can look for changes."""
+
     @abstractmethod
     def resource_specs(self) -> tuple[ResourceSpec, ...]:
         """What the source offers, in the order of the file; touches nothing outside."""
@@ -100,6 +103,10 @@ class SourceConnector(StrictModel, ABC):
     def check_connection(self) -> str:
         """One sentence on what answered; raises `SourceRejected` or `SourceUnavailable`."""
         return "nothing to connect to"
+
+    def listing(self) -> Mapping[str, Any]:
+        """The version of each thing that a load would read, by its name, without reading any; may connect."""
+        return {}
 
     def key_of(self, resource: DltResource) -> tuple[str, ...]:
         """The key that the source itself knows, such as a database's primary key; may connect."""

@@ -42,6 +42,7 @@ class FilesystemConnector(SourceConnector):
 
     kind: ClassVar[str] = "filesystem"
     kinds: ClassVar[tuple[str, ...]] = ("file",)
+    lists: ClassVar[bool] = True
 
     bucket_url: str = Field(min_length=1, examples=["s3://bucket/folder"])
     """A folder: a path (relative to floe.yaml), or a URL that fsspec knows."""
@@ -80,6 +81,10 @@ class FilesystemConnector(SourceConnector):
             raise classify(error, self.bucket_url) from cause_of(error)
         counts = (f"{len(paths)} files of {name!r}{_shown(paths)}" for name, paths in matches.items())
         return f"{self.bucket_url} answers, with {', '.join(counts)}"
+
+    def listing(self) -> Mapping[str, Any]:
+        """Time and size of each file that matches."""
+        return {f"{files.name} {file.path}": file.version for files in self.resources for file in self._found(files)}
 
     def _resource(self, extraction: Extraction) -> DltResource:
         import dlt

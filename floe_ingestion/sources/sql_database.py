@@ -139,6 +139,7 @@ class SqlDatabaseConnector(SourceConnector):
         from dlt.sources.sql_database import sql_table
 
         table = self._table(extraction)
+        reflected: list[sa.Table] = []
         stream: dict[str, Any] = {"return_type": "arrow_stream", "batch_size": self.chunk_size}
         resource = sql_table(
             credentials=self.connection_string,
@@ -150,8 +151,11 @@ class SqlDatabaseConnector(SourceConnector):
             backend_kwargs=stream if self.backend == "connectorx" else {},
             reflection_level="full_with_precision",
             included_columns=list(table.included_columns) or None,
+            table_adapter_callback=reflected.append,
             query_adapter_callback=_narrowed(table, extraction.window),
         ).with_name(table.name)
+        if comments := {column.name: column.comment for each in reflected for column in each.c if column.comment}:
+            resource.apply_hints(columns={name: {"description": words} for name, words in comments.items()})
         if self.backend == "connectorx":
             resource.add_map(_with_declared_decimals(resource))
         return resource

@@ -1,0 +1,34 @@
+"""The command `pools`: what floe.yaml asks of Dagster's concurrency pools, and what the instance has."""
+
+from __future__ import annotations
+
+import click
+
+from floe_ingestion.cli_base import command, spec_option, width
+
+
+@click.command()
+@spec_option
+@click.option("--apply", is_flag=True, help="Give the instance the limits that floe.yaml asks for.")
+@command
+def pools(spec_path: str, apply: bool) -> None:
+    """Show the pool of each source, and how many steps of it run at once in the Dagster instance of DAGSTER_HOME."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from floe_ingestion import pools as dagster_pools
+    from floe_ingestion.loading import load_spec
+
+    spec, instance = load_spec(spec_path), dagster_pools.live_instance()
+    if apply:
+        for pool in dagster_pools.pools(spec.sources, instance):
+            if pool.differs:
+                dagster_pools.apply(pool, instance)
+                click.echo(f"{pool.name}: at most {pool.asked} at once now")
+        return
+    shown = Table("pool", "sources", "concurrency in floe.yaml", "limit in Dagster")
+    for pool in dagster_pools.pools(spec.sources, instance):
+        asked = "" if pool.asked is None else str(pool.asked)
+        limit = "none" if pool.limit is None else str(pool.limit)
+        shown.add_row(pool.name, ", ".join(pool.sources), asked, f"{limit} (differs)" if pool.differs else limit)
+    Console(width=width()).print(shown)

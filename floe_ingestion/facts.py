@@ -1,0 +1,37 @@
+"""What a source says of its columns beside their types: what they mean, whether they may be empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from floe_ingestion.naming import normalize_column
+from floe_ingestion.spec import ColumnSpec, TableSpec
+from floe_ingestion.staging import ColumnFacts
+
+if TYPE_CHECKING:
+    from dlt.extract.resource import DltResource
+
+
+def facts_of(resource: DltResource) -> dict[str, ColumnFacts]:
+    """By the name of the column in the table; empty where the resource knows its columns only by its rows."""
+    from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
+
+    try:
+        columns: Mapping[str, Any] = resource.compute_table_schema().get("columns", {})
+    except DataItemRequiredForDynamicTableHints:
+        return {}
+    return {
+        normalize_column(name): ColumnFacts(column.get("description"), column.get("nullable", True) is not False)
+        for name, column in columns.items()
+    }
+
+
+def documented(spec: TableSpec, facts: Mapping[str, ColumnFacts]) -> TableSpec:
+    """`spec` with what the source says of columns that floe.yaml does not describe."""
+    columns = {normalize_column(name): column for name, column in spec.columns.items()}
+    for name, fact in facts.items():
+        column = columns.get(name, ColumnSpec())
+        if fact.description and column.description is None:
+            columns[name] = column.model_copy(update={"description": fact.description})
+    return spec.model_copy(update={"columns": columns})
