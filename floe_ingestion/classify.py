@@ -61,6 +61,8 @@ def classify(error: BaseException, place: str) -> IngestionError:
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, IngestionError):
+            if leaks(str(link)):  # what a connector says of its own configuration, such as a folder that is not there
+                link.args = (redact(str(link)),)
             return link
     for link in reversed(chain):
         if any(_wraps_answer(outer, link) for outer in chain):

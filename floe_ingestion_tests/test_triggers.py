@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -157,12 +158,12 @@ def test_variables_are_expanded_by_a_tick_only_and_shown_by_none(
     clicks.definitions()
     monkeypatch.setenv("LANDING", "tr0ub4dor")
 
-    with pytest.raises(Exception, match="clicks") as caught:
+    with pytest.raises(Exception, match="is no folder") as caught:
         Ticks(clicks)()
 
-    told = [str(error) for error in (caught.value, caught.value.__cause__, caught.value.__context__) if error]
-    assert any("is no folder" in each for each in told)
-    assert not any("tr0ub4dor" in each for each in told)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "********" in told
+    assert "tr0ub4dor" not in told
 
 
 @pytest.mark.parametrize(("enabled", "status"), [(False, "STOPPED"), (True, "RUNNING")])
@@ -218,10 +219,10 @@ def test_eager_loads_when_somebody_reports_that_the_source_has_changed(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     project = Project(tmp_path, SHOP + "      automation: eager\n")
-    hours = [MORNING + timedelta(hours=after) for after in (0, 1, 2)]
+    hours = [MORNING, MORNING + timedelta(hours=1)]
 
-    assert requested(project, instance, *hours) == [0, 0, 0]
-    assert requested(project, instance, *hours, reported=True) == [0, 1, 1]
+    assert requested(project, instance, *hours) == [0, 0]
+    assert requested(project, instance, *hours, reported=True) == [0, 1]
 
 
 def test_automation_is_left_to_the_default_sensor_until_it_is_enabled(tmp_path: Path) -> None:
