@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from click.testing import CliRunner
+from dagster._cli.asset import asset_cli
 
 from floe_ingestion import dlt_asset
 from floe_ingestion.cli import main
@@ -17,7 +18,7 @@ from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.loading import load_spec
 from floe_ingestion.pools import apply, pools
 from floe_ingestion.spec import PartitionsSpec
-from floe_ingestion_tests.dagster_fixtures import Project, metadata
+from floe_ingestion_tests.dagster_fixtures import Project, materialize, metadata
 
 pytestmark = pytest.mark.dagster
 
@@ -31,6 +32,7 @@ ingestion:
       partitions: {type: dynamic, name: regions, column: region}
       schedule: {cron: "0 6 * * *"}
 """
+DAILY = "type: daily, column: at, start: 2024-03-01, end: 2024-03-11"
 STOCK_KEY = dg.AssetKey(["bronze", "stock"])
 
 
@@ -188,7 +190,48 @@ def test_a_range_shows_what_is_long_once_and_its_numbers_at_each_partition(
         assert not {"preview", "how to read", "dagster/column_schema"} & each.metadata.keys()
 
 
-# Pools; integration/test_dagster_dev.py runs partitions side by side, and one after the other
+def test_dagsters_command_line_backfills_a_range_and_overlapping_ones_end_with_the_same_rows(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path, STOCK.replace("type: dynamic, name: regions, column: region", DAILY))
+    days = [(day, f"2024-03-{day:02d} 12:00:00") for day in range(1, 6)]
+    project.sql(
+        "create table stock (id integer primary key, at timestamp)",
+        *(f"insert into stock values ({day}, '{at}')" for day, at in days),
+    )
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("FLOE_SPEC", str(project.path))
+    for span in ("2024-03-01...2024-03-03", "2024-03-02...2024-03-04", "2024-03-01...2024-03-03"):
+        arguments = ["materialize", "--select", "bronze/stock", "--partition-range", span]
+        done = CliRunner().invoke(asset_cli, [*arguments, "-m", "floe_ingestion.definitions"])
+        assert done.exit_code == 0, done.output
+
+    assert project.rows("bronze.stock", "id") == [1, 2, 3, 4]
+    assert instance.get_materialized_partitions(STOCK_KEY) == {f"2024-03-0{day}" for day in range(1, 5)}
+
+
+# Pools; integration/test_dagster_dev.py runs two partitions side by side
+
+
+def test_a_step_holds_its_place_in_the_pool_as_long_as_it_loads(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("the_shop", 1)
+    while_it_loads: list[bool] = []
+
+    def another_may_begin() -> bool:
+        claimed = storage.claim_concurrency_slot("the_shop", "another run", "its step").is_claimed
+        storage.free_concurrency_slots_for_run("another run")
+        return bool(claimed)
+
+    @dlt_asset(table="bronze.cats", pool="the_shop")
+    def cats() -> Iterator[dict[str, Any]]:
+        while_it_loads.append(another_may_begin())
+        yield {"name": "Tom"}
+
+    materialize([cats], Project(tmp_path).resources, instance=instance)
+
+    assert (while_it_loads, another_may_begin()) == ([False], True)
+
 
 POOLS = """
 ingestion:

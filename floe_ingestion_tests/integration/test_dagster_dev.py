@@ -13,11 +13,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from threading import Barrier
 from typing import Any, TypeVar
 
 import pytest
 
 from floe_ingestion_tests.dagster_fixtures import Project
+from floe_ingestion_tests.http_server import Asked, serving
 
 pytestmark = pytest.mark.dagster
 
@@ -37,6 +39,12 @@ ingestion:
       config: {connection_string: "${SHOP_URL}", tables: [visits]}
       destination: {schema: bronze}
       partitions: {type: daily, column: at, start: 2024-03-01, end: 2024-03-11}
+    - name: feed
+      type: rest_api
+      config: {base_url: "${FEED_URL}", resources: [readings]}
+      destination: {schema: bronze}
+      partitions: {type: static, column: region, keys: [eu, us]}
+      retry: {max_retries: 0}
 """
 Found = TypeVar("Found")
 
@@ -79,6 +87,24 @@ class Dagster:
               }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
             }""",
             asset=list(asset),
+        )["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def materialize_partition(self, job: str, key: str) -> str:
+        """Launch a run of one partition; its id."""
+        launched = self.ask(
+            """
+            mutation ($job: String!, $key: String!) {
+              launchRun(executionParams: {
+                selector: {repositoryLocationName: "floe_ingestion.definitions", repositoryName: "__repository__",
+                           jobName: $job}
+                mode: "default", runConfigData: {execution: {config: {in_process: {}}}}
+                executionMetadata: {tags: [{key: "dagster/partition", value: $key}]}
+              }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
+            }""",
+            job=job,
+            key=key,
         )["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
@@ -194,7 +220,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_live_dagster_shows_the_assets_and_runs_and_backfills_them_twice_with_the_same_rows(tmp_path: Path) -> None:
+def test_a_live_dagster_runs_assets_and_partitions_side_by_side_and_repeated_backfills_end_with_the_same_rows(
+    tmp_path: Path,
+) -> None:
     project = Project(tmp_path, SPEC)
     project.sql(
         "create table orders (id integer primary key)",
@@ -203,11 +231,16 @@ def test_a_live_dagster_shows_the_assets_and_runs_and_backfills_them_twice_with_
         *(f"insert into visits values ({day}, '2024-03-{day:02d} 12:00:00')" for day in range(1, 11)),
     )
 
-    with dagster_dev(tmp_path, SHOP_URL=f"sqlite:///{project.database}") as dagster:
+    with (
+        serving() as feed,
+        dagster_dev(tmp_path, SHOP_URL=f"sqlite:///{project.database}", FEED_URL=feed.url) as dagster,
+    ):
         assert loaded_locations(dagster) == {"floe_ingestion.definitions": "RepositoryLocation"}
         assert asset_keys(dagster) == {
             "bronze/orders",
             "bronze/visits",
+            "bronze/readings",
+            "source/feed/readings",
             "source/shop/orders",
             "source/site/visits",
         }
@@ -221,6 +254,18 @@ def test_a_live_dagster_shows_the_assets_and_runs_and_backfills_them_twice_with_
             assert (shown["run"], shown["rows added"], shown["dagster/row_count"]) == (run, new, rows)
         assert project.rows("bronze.orders", "id") == [1, 2]
         assert len(project.snapshots("bronze.orders")) == 1, "the second run found nothing new"
+
+        # Each of two runs of one source is answered only while the other one asks, too: in turns, both would fail.
+        both = Barrier(2)
+
+        def readings(asked: Asked) -> list[dict[str, str]]:
+            both.wait(LONGEST_WAIT)
+            return [{"region": "eu"}, {"region": "us"}]
+
+        feed.route("/readings", readings)
+        together = [dagster.materialize_partition("ingest_feed", key) for key in ("eu", "us")]
+        assert [dagster.finished(run) for run in together] == ["SUCCESS", "SUCCESS"]
+        assert project.rows("bronze.readings", "region") == ["eu", "us"]
 
         runs = [run for backfill in backfills for run in dagster.runs_of(backfill)]
         assert [dagster.finished(run) for run in runs] == ["SUCCESS", "SUCCESS"], "one run for each backfill"
