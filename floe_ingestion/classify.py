@@ -41,6 +41,8 @@ _REFUSED_WORDS = (
     "unknown database",
     "unable to open database file",
 )
+_REFUSED_STATES = frozenset({"0A", "22", "28", "3D", "3F", "42"})
+"""Classes of SQLSTATE: not supported, bad data, who asks, no such database or schema, what is asked."""
 _NEVER_SENT = frozenset(
     {"InvalidHeader", "InvalidProxyURL", "InvalidSchema", "InvalidURL", "LocationParseError", "MissingSchema"}
 )
@@ -168,6 +170,8 @@ def _of_database(error: BaseException, place: str) -> IngestionError:
 
     original = getattr(error, "orig", None) or error
     words = str(original).lower()
+    if str(getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or "")[:2] in _REFUSED_STATES:
+        return SourceRejected(_sentence(place, original))
     transient = isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.DisconnectionError))
     if transient and not any(word in words for word in _REFUSED_WORDS):
         return SourceUnavailable(_sentence(place, original))

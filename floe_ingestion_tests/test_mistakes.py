@@ -83,7 +83,7 @@ def test_a_file_of_the_wrong_shape_is_told_what_to_write(
         (
             "discription: x",
             "discription",
-            "is no known key. Did you mean 'description'? Known keys: checks, config, ",
+            "is no known key. Did you mean 'description'? Known keys: automation, ",
         ),
         ("enabled: 'yes'", "enabled", "is 'yes'; write true or false"),
         ("enabled: 1", "enabled", "is 1 (a whole number); write true or false"),
