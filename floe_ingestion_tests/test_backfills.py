@@ -201,8 +201,9 @@ def test_dagsters_command_line_backfills_a_range_and_overlapping_ones_end_with_t
     )
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.setenv("FLOE_SPEC", str(project.path))
-    for span in ("2024-03-01...2024-03-03", "2024-03-02...2024-03-04", "2024-03-01...2024-03-03"):
-        arguments = ["materialize", "--select", "bronze/stock", "--partition-range", span]
+    config = '{"execution": {"config": {"in_process": {}}}, "loggers": {"console": {"config": {"log_level": "ERROR"}}}}'
+    for span in ("2024-03-01...2024-03-03", "2024-03-02...2024-03-04"):
+        arguments = ["materialize", "--select", "bronze/stock", "--partition-range", span, "--config-json", config]
         done = CliRunner().invoke(asset_cli, [*arguments, "-m", "floe_ingestion.definitions"])
         assert done.exit_code == 0, done.output
 
