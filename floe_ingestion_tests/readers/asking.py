@@ -19,6 +19,9 @@ from floe_ingestion_tests.lake import Row
 PYTHON = "FLOE_READERS_PYTHON"
 """The variable that names the Python of the readers' environment; `make test-readers` sets it."""
 
+QUICK_JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+"""For a Java that does not live long: its CPU time halves."""
+
 _SCRIPT = Path(__file__).with_name("engines.py")
 
 
@@ -96,7 +99,7 @@ class Engine:
 def engine(kind: str, folder: Path) -> Iterator[Engine]:
     """An engine that runs, gone afterwards; `folder` takes what it prints and keeps."""
     key = secrets.token_bytes(16)
-    environment = {**os.environ, "FLOE_READERS_KEY": key.hex(), "TZ": "UTC", "HOME": str(folder)}
+    environment = {**os.environ, **QUICK_JAVA, "FLOE_READERS_KEY": key.hex(), "TZ": "UTC", "HOME": str(folder)}
     log = folder / "printed"
     with Listener(("127.0.0.1", 0), authkey=key) as listener, log.open("wb") as printed:
         port = str(listener.address[1])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from floe_ingestion_tests.lake import Lake
-from floe_ingestion_tests.readers.asking import PYTHON
+from floe_ingestion_tests.readers.asking import PYTHON, QUICK_JAVA
 from floe_ingestion_tests.readers.conftest import need_java
 from floe_ingestion_tests.readers.tables import Written
 from floe_ingestion_tests.test_docs import ROOT, blocks, quickstart, run  # noqa: F401  (a fixture)
@@ -54,7 +54,9 @@ def test_a_block_finds_the_rows_of_ten_and_more(
     if "pyspark" in block:
         need_java()
     code = f"metadata = {table.metadata_location!r}\n{RUNTIME}\n{block}\nprint('found', len(rows))"
-    done = subprocess.run([os.environ[PYTHON], "-c", code], capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [os.environ[PYTHON], "-c", code], env={**os.environ, **QUICK_JAVA}, capture_output=True, text=True, timeout=200
+    )
     assert f"found {expected}\n" in done.stdout, done.stdout + done.stderr
 
 
