@@ -38,6 +38,8 @@ class SeaweedFS:
     ports: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     marked: bool = False
+    flags: tuple[str, ...] = ()
+    """More of the server's own."""
 
     @property
     def s3(self) -> str:
@@ -90,6 +92,7 @@ class SeaweedFS:
             "-s3.port.lance=0",
             "-s3.autoCreateBucket=false",  # a missing bucket is missing, as in S3
             *(f"-{name}={port}" for name, port in self.ports.items()),
+            *self.flags,
         ]
 
     @staticmethod
@@ -129,9 +132,9 @@ class SeaweedFS:
 
 
 @contextmanager
-def seaweedfs(folder: Path) -> Iterator[SeaweedFS]:
+def seaweedfs(folder: Path, *flags: str) -> Iterator[SeaweedFS]:
     """A running SeaweedFS, gone afterwards."""
-    server = SeaweedFS(folder)
+    server = SeaweedFS(folder, flags=flags)
     try:
         server.start()
         yield server
