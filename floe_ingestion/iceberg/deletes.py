@@ -37,7 +37,7 @@ def deleted_positions(task: FileScanTask, io: FileIO) -> pa.Array | None:
 
     Raises `PermanentError` for delete files that pyiceberg cannot read either.
     """
-    found = [_positions_of(task.file.file_path, delete, io) for delete in task.delete_files]
+    found = [_positions_of(task.file, delete, io) for delete in task.delete_files]
     return pc.unique(pa.concat_arrays(found)) if found else None
 
 
@@ -92,12 +92,14 @@ def _values(file: DataFile) -> tuple[Any, ...]:
     return tuple(file.partition[index] for index in range(len(file.partition)))
 
 
-def _positions_of(path: str, delete: DataFile, io: FileIO) -> pa.Array:
+def _positions_of(file: DataFile, delete: DataFile, io: FileIO) -> pa.Array:
     if delete.content != DataFileContent.POSITION_DELETES or delete.file_format != FileFormat.PARQUET:
         raise PermanentError(
             f"{delete.file_path} removes rows in a way that pyiceberg cannot read ({delete.content}, "
             f"{delete.file_format}). Compact the table with the engine that wrote it, then load again."
         )
     with io.new_input(delete.file_path).open() as stream:
+        if only_of([delete], file):  # as ours are: the path need not be read, which each row repeats
+            return pq.read_table(stream, columns=["pos"])["pos"].combine_chunks()
         rows = pq.read_table(stream, columns=["file_path", "pos"])
-    return rows.filter(pc.equal(rows["file_path"], path))["pos"].combine_chunks()
+    return rows.filter(pc.equal(rows["file_path"], file.file_path))["pos"].combine_chunks()
