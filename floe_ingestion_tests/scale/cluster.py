@@ -185,7 +185,7 @@ def cluster(folder: Path, postgres_folder: Path) -> Iterator[Cluster]:
         shutil.copytree(EXAMPLE, made.project)
         settings = made.project / "celery.yaml"
         written = settings.read_text()
-        settings.write_text(written.replace("visibility_timeout: 21600", f"visibility_timeout: {SECONDS_UNTIL_LOST}"))
+        settings.write_text(written.replace("visibility_timeout: 7200", f"visibility_timeout: {SECONDS_UNTIL_LOST}"))
         stack.callback(made.stop)
         yield made
 
