@@ -207,7 +207,7 @@ def key_of(spec: TableSpec, connector: Connector, resource: DltResource) -> tupl
 def _extract(
     spec: TableSpec, resource: DltResource, sink: ParquetSink, known: Any, cursor: str | None, folder: Path
 ) -> tuple[dict[str, Any], SinkStep]:
-    """Run dlt from `cursor`; Arrow goes to the sink at once, rows go through dlt's typing first.
+    """Run dlt from `cursor`; what can be made Arrow goes to the sink at once, all else through dlt's typing first.
 
     Returns dlt's state of this source, which is the cursor to land with the rows, and the step that they passed.
     """
@@ -216,16 +216,17 @@ def _extract(
     import dlt
     from dlt.extract.source import DltSource
 
-    from floe_ingestion.rows import schema_of, write_columns, write_normalized
+    from floe_ingestion.rows import schema_of, types_of, write_columns, write_normalized
     from floe_ingestion.sink import SinkStep
 
     if callable(resource.table_name):
         raise OtherTable(str(spec), spec.resource, "a table that it names row by row")
-    step = SinkStep(sink)
-    resource.add_step(step)
     resource.max_table_nesting = 0
     resource.apply_hints(table_name=spec.name, write_disposition="append")
-    source = DltSource(schema_of(spec, known), spec.source, [resource])
+    schema = schema_of(spec, known)
+    step = SinkStep(sink, types_of(spec, schema, resource))
+    resource.add_step(step)
+    source = DltSource(schema, spec.source, [resource])
     pipeline = dlt.pipeline(
         f"floe_{uuid4().hex}",
         destination=dlt.destinations.filesystem(bucket_url=(folder / "unused").as_uri()),
@@ -237,6 +238,7 @@ def _extract(
             with pipeline.managed_state() as state:
                 state.setdefault("sources", {})[source.name] = cursors.decode(cursor)
         pipeline.extract(source, loader_file_format="parquet")
+        step.flush()
         if step.rows_passed:
             pipeline.normalize()
             write_normalized(spec, pipeline, sink)

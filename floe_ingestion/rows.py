@@ -1,4 +1,4 @@
-"""Rows that dlt types: what it is told of the table before, and what it has made of them after."""
+"""Rows: what their types are told of the table before, and what dlt has made of those that it types itself."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from floe_ingestion.errors import OtherTable
 from floe_ingestion.spec import TableSpec
 
 if TYPE_CHECKING:
+    from dlt.common.schema import Schema
     from dlt.extract.resource import DltResource
 
     from floe_ingestion.iceberg.writer import ParquetSink
+    from floe_ingestion.row_types import RowTypes
 
 
-def schema_of(spec: TableSpec, known: Any) -> Any:
+def schema_of(spec: TableSpec, known: Any) -> Schema:
     """dlt's schema of the source; it knows the table's columns, so that rows are typed as they were before."""
     import pyarrow as pa
     from dlt.common.libs.pyarrow import UnsupportedArrowTypeException, py_arrow_to_table_schema_columns
@@ -29,6 +31,21 @@ def schema_of(spec: TableSpec, known: Any) -> Any:
     if columns:
         schema.update_table(new_table(spec.name, columns=columns))
     return schema
+
+
+def types_of(spec: TableSpec, schema: Schema, resource: DltResource) -> RowTypes | None:
+    """What makes Arrow of the rows of `resource`; None where it asks dlt to do more with them than to type them."""
+    from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
+
+    from floe_ingestion.row_types import RowTypes
+
+    try:
+        told = resource.compute_table_schema()
+    except DataItemRequiredForDynamicTableHints:
+        return None
+    if resource.validator is not None or "schema_contract" in told:
+        return None
+    return RowTypes(spec, schema, told.get("columns", {}))
 
 
 def write_normalized(spec: TableSpec, pipeline: Any, sink: ParquetSink) -> None:

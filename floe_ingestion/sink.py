@@ -1,4 +1,4 @@
-"""The last step of a dlt pipe: Arrow goes straight to the Parquet writer, rows go on to dlt's own typing."""
+"""The last step of a dlt pipe: rows become Arrow and go to the Parquet writer, where dlt need not type them first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from dlt.extract.items_transform import ItemTransform
 from floe_ingestion.errors import OtherTable
 from floe_ingestion.iceberg.writer import ParquetSink
 from floe_ingestion.naming import normalize_column
+from floe_ingestion.row_types import RowTypes, are_plain
+
+_ROWS = 2_000
+"""Rows that are turned at once, at least; of fewer the steps for each column cost more than those for each value."""
 
 
 class SinkStep(ItemTransform[Any, Any]):
@@ -18,9 +22,11 @@ class SinkStep(ItemTransform[Any, Any]):
 
     placement_affinity: ClassVar[float] = 3
 
-    def __init__(self, sink: ParquetSink) -> None:
+    def __init__(self, sink: ParquetSink, types: RowTypes | None = None) -> None:
+        """Without `types` all rows go on to dlt."""
         super().__init__(lambda item: item)
-        self._sink = sink
+        self._sink, self._types = sink, types
+        self._waiting: list[dict[str, Any]] = []
         self.rows = 0
         """Of all items, columnar or not."""
         self.rows_passed = False
@@ -32,12 +38,14 @@ class SinkStep(ItemTransform[Any, Any]):
         """What the source calls the columns of rows, whose names dlt changes, by their names in the table."""
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
-        """Take what is columnar; hand on the rest."""
+        """Take what is columnar, or can be made so; hand on the rest."""
         spec = self._sink.plan.spec
         if (elsewhere := _table_of(meta)) not in (None, spec.name):
             raise OtherTable(str(spec), spec.resource, str(elsewhere))
         items = item if isinstance(item, list) else [item]
         self.nothing_came = self.nothing_came and not items
+        if self._take_rows(items, meta):
+            return None
         rest = [piece for piece in items if not self._take(piece)]
         self.rows += len(rest)
         self.rows_passed = self.rows_passed or bool(rest)
@@ -53,10 +61,31 @@ class SinkStep(ItemTransform[Any, Any]):
             if isinstance(name, str) and name.strip():
                 self.names[normalize_column(name)] = name
 
+    def flush(self) -> None:
+        """Write the rows that wait for more of them."""
+        if self._waiting and self._types is not None:
+            rows, self._waiting = self._waiting, []
+            table = self._types.table(rows)
+            self._remember(self._types.names)
+            self._sink.write(table)
+
+    def _take_rows(self, items: list[Any], meta: Any) -> bool:
+        if getattr(meta, "hints", None):  # from here on dlt knows more than was told before
+            self.flush()
+            self._types = None
+        if self._types is None or set(map(type, items)) != {dict} or not are_plain(items):
+            return False
+        self.rows += len(items)
+        self._waiting += items
+        if len(self._waiting) >= _ROWS:
+            self.flush()
+        return True
+
     def _take(self, piece: Any) -> bool:
         table = as_arrow(piece)
         if table is not None:
             self.rows += table.num_rows
+            self.flush()
             self._sink.write(table)
         return table is not None
 

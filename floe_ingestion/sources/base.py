@@ -126,12 +126,12 @@ def incremental_of(extraction: Extraction) -> Any:
     The window of a partitioned run is kept where its rows are staged (`iceberg/writer.py`), by the types of
     the table and without any state: a backfill never moves a cursor.
     """
-    import dlt
+    from floe_ingestion.sources.paging import PageCursor
 
     spec = extraction.table.incremental
     if spec is None or extraction.window is not None:
         return None
-    return dlt.sources.incremental(
+    return PageCursor(
         spec.cursor_path,
         initial_value=spec.initial_value,
         end_value=spec.end_value,

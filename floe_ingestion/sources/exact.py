@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-import re
+import gc
 from decimal import Decimal
 from typing import Any
 
-LONG_NUMBER = re.compile(rb"\d{19}")
-"""Found in every JSON text that may hold an integer of more than 64 bits."""
+import orjson
 
+_DIGITS = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
+_LONG = b"0" * 19
+_EVERY = 4
+_SAMPLED = b"0" * (len(_LONG) // _EVERY)
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
 def _integer(text: str) -> int | Decimal:
     value = int(text)
     return value if _SMALLEST <= value <= _LARGEST else Decimal(value)
+
+
+def may_hold_long_number(text: bytes) -> bool:
+    """True for every JSON text that holds an integer of more than 64 bits, and for few others.
+
+    A regular expression takes as long for it as orjson for all of the parsing. Of so many digits in a row every
+    fourth byte is one, too.
+    """
+    return _SAMPLED in text[::_EVERY].translate(_DIGITS) and _LONG in text.translate(_DIGITS)
+
+
+def parsed(text: bytes) -> Any:
+    """JSON without integers of more than 64 bits, of which orjson would make floating point numbers.
+
+    Python would look for garbage some thirty times among 10,000 rows that are just being made, and find none: that
+    doubles the time.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return orjson.loads(text)
+    finally:
+        if collects:
+            gc.enable()
 
 
 EXACT: dict[str, Any] = {"parse_int": _integer}

@@ -18,6 +18,7 @@ from floe_ingestion.sources.base import Extraction
 from floe_ingestion.sources.file_options import AnyFiles, JsonlFiles
 from floe_ingestion.sources.file_readers import SourceFile
 from floe_ingestion.sources.instants import as_moment, as_text, cursor_arguments, instant_of
+from floe_ingestion.sources.paging import PageCursor
 from floe_ingestion.spec import IncrementalSpec
 
 _STATE = "files"
@@ -93,7 +94,7 @@ def column_cursor(spec: IncrementalSpec, files: AnyFiles, known: pa.Schema) -> A
         for key in arguments.keys() & {"initial_value", "end_value"}:
             arguments[key] = fitting(getattr(spec, key), type_)
         arguments["last_value_func"] = max
-    return dlt.sources.incremental(**arguments)
+    return PageCursor(**arguments)
 
 
 def fitting(value: Any, type_: pa.DataType | None) -> Any:

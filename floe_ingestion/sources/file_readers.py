@@ -10,7 +10,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.sources.csv_types import ColumnTypes, Unfitting, word_of
-from floe_ingestion.sources.exact import EXACT, LONG_NUMBER
+from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
 from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions
 
 _CHUNK = 1024 * 1024
@@ -58,19 +58,18 @@ def read_csv(file: SourceFile, options: CsvOptions, types: ColumnTypes) -> Itera
 
 def read_jsonl(file: SourceFile, options: JsonlOptions) -> Iterator[list[dict[str, Any]]]:
     """Lists of rows; empty lines are passed over."""
-    rows: list[dict[str, Any]] = []
-    size = 0
+    lines: list[bytes] = []
+    size, first = 0, 1
     with _errors_of(file), file.open() as stream:
-        for number, line in enumerate(_lines(stream), start=1):
-            if not line.strip():
-                continue
-            rows.append(_object(line, file, number))
+        for line in _lines(stream):
+            lines.append(line)
             size += len(line)
-            if len(rows) >= options.batch_size or size >= _BATCH_BYTES:
-                yield rows
-                rows, size = [], 0
-    if rows:
-        yield rows
+            if len(lines) >= options.batch_size or size >= _BATCH_BYTES:
+                yield _objects(lines, file, first)
+                first += len(lines)
+                lines, size = [], 0
+        if lines:
+            yield _objects(lines, file, first)
 
 
 def read_parquet(file: SourceFile, options: ParquetOptions) -> Iterator[pa.RecordBatch]:
@@ -157,6 +156,19 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
         yield rest
 
 
+def _objects(lines: list[bytes], file: SourceFile, first: int) -> list[dict[str, Any]]:
+    """The rows of `lines`, the first of which has the number `first` in its file."""
+    filled = [line for line in lines if line and not line.isspace()]
+    text = b"[" + b",0,".join(filled) + b"]"
+    with suppress(ValueError):  # which the line by itself explains better
+        if not may_hold_long_number(text):
+            found = parsed(text)
+            # The zeros are where they were put: no line goes on in the next one, and none holds two rows.
+            if len(found) == 2 * len(filled) - 1 and set(map(type, found[::2])) == {dict} and not any(found[1::2]):
+                return found[::2]  # type: ignore[no-any-return]
+    return [_object(line, file, number) for number, line in enumerate(lines, start=first) if line.strip()]
+
+
 def _object(line: bytes, file: SourceFile, number: int) -> dict[str, Any]:
     try:
         row = _parsed(line)
@@ -170,7 +182,7 @@ def _object(line: bytes, file: SourceFile, number: int) -> dict[str, Any]:
 
 def _parsed(line: bytes) -> Any:
     # orjson makes floating point numbers of integers that need more than 64 bits.
-    return json.loads(line, parse_constant=_no_number, **EXACT) if LONG_NUMBER.search(line) else orjson.loads(line)
+    return json.loads(line, parse_constant=_no_number, **EXACT) if may_hold_long_number(line) else orjson.loads(line)
 
 
 def _no_number(word: str) -> Any:

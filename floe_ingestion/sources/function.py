@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.errors import PermanentError
@@ -26,6 +26,8 @@ class FunctionConnector:
         from dlt.extract.resource import DltResource
         from dlt.extract.source import DltSource
 
+        from floe_ingestion.sources.paging import in_pages
+
         (extraction,) = extractions
         wants_window = "window" in inspect.signature(self.function).parameters
         made = self.function(window=extraction.window) if wants_window else self.function()
@@ -36,6 +38,8 @@ class FunctionConnector:
             )
         if isinstance(made, DltSource):
             made = _only_resource(made, name)
+        if isinstance(made, (list, tuple, Iterator)):
+            made = in_pages(made)
         resource = made if isinstance(made, DltResource) else dlt.resource(made, name=name)
         incremental = incremental_of(extraction)
         if incremental is not None:

@@ -17,6 +17,7 @@ _ISO = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})"
     r"(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s?(Z|z|UTC|[+-]\d{2}(?::?\d{2})?)?)?"
 )
+_COMMON_ISO = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
 _NANOSECONDS = 1_000_000_000
 _DAY = 86_400
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -44,6 +45,14 @@ def latest(values: Sequence[Any]) -> Any:
     Of equal ones the first, which dlt gives as the row's own: it takes a row again rather than lose it.
     """
     return max(values, key=_rank)
+
+
+def ranks_of(values: Sequence[Any]) -> list[Any] | None:
+    """What `latest` compares `values` by; None where some of them cannot be compared with the others."""
+    if (at_once := _instants_of(values)) is not None:
+        return at_once
+    ranks = [None if value is None else _rank(value) for value in values]
+    return ranks if len(set(map(type, ranks)) - {type(None)}) == 1 else None
 
 
 def as_text(value: Any) -> Any:
@@ -80,6 +89,20 @@ def cursor_arguments(spec: IncrementalSpec) -> dict[str, Any]:
         "last_value_func": max if spec.lag else latest,
     }
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _instants_of(values: Sequence[Any]) -> list[int | None] | None:
+    """`instant_of` each of `values`, in a twentieth of its time; None if some are not of the form that most have."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        texts = pa.array(values, pa.string())
+        if not pc.all(pc.match_substring_regex(texts, _COMMON_ISO)).as_py():
+            return None
+        return texts.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_pylist()  # type: ignore[no-any-return]
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        return None
 
 
 _ZERO = datetime.combine(date(1970, 1, 1), time(), timezone.utc)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,7 +12,7 @@ from dlt.sources.helpers.requests.retry import DEFAULT_RETRY_STATUS, Client
 from dlt.sources.helpers.rest_client.paginators import BasePaginator, PageNumberPaginator, SinglePagePaginator
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
-from floe_ingestion.sources.exact import EXACT, LONG_NUMBER
+from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Request, Response, Session
@@ -37,9 +38,9 @@ def session_of(attempts: int | None = None, retried: Sequence[int] = DEFAULT_RET
     def send_and_parse(request: PreparedRequest, **kwargs: Any) -> Any:
         response = send(request, **kwargs)
         if response.ok:
-            parsed = _parsed(response)
+            body = _parsed(response)
             # dlt asks for the JSON up to four times a page.
-            response.json = lambda **_: parsed
+            response.json = lambda **_: body
         return response
 
     session.send = send_and_parse
@@ -53,6 +54,7 @@ class Pages(BasePaginator):
         """`inner` is None to find one by the first answer; `data_selector` is one that has to find something."""
         super().__init__()
         self.inner, self.data_selector = inner, data_selector
+        self._path = jsonpath.compile_path(data_selector) if data_selector else None
         self._given = inner
         self._previous: tuple[object, ...] | None = None
 
@@ -70,7 +72,7 @@ class Pages(BasePaginator):
             self._has_next_page = False
             return
         self._refuse_repetition(response)
-        if self.data_selector and not jsonpath.find_values(self.data_selector, response.json()):
+        if self._path is not None and not jsonpath.find_values(self._path, response.json()):
             raise SourceRejected(
                 f"{_place(response)}: there is nothing at data_selector {self.data_selector!r} in the answer "
                 f"({_keys(response)}). Correct it, or write `on_data_missing: empty` if that means no rows."
@@ -140,8 +142,13 @@ def _told_of_more(body: Any, rows: list[Any]) -> str | None:
 def _parsed(response: Response) -> Any:
     if response.status_code == _NO_CONTENT:
         return []
+    content = response.content
+    long_numbers = may_hold_long_number(content)
+    if not long_numbers:
+        with suppress(ValueError):  # what it is too strict for, such as NaN or another encoding, is read below
+            return parsed(content)
     try:
-        return response.json(**(EXACT if LONG_NUMBER.search(response.content) else {}))
+        return response.json(**(EXACT if long_numbers else {}))
     except ValueError as error:
         kind = response.headers.get("Content-Type", "no content type")
         start = response.content.lstrip()[:1]

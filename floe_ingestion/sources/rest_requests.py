@@ -37,10 +37,10 @@ class Requests:
         """The resource as dlt's rest_api source is told of it."""
         endpoint = self._endpoint()
         endpoint["params"] = {**self.endpoint.params, **self._window_params}
-        if self._is_child:
+        if self._told_to_dlt:
+            endpoint["incremental"] = self._incremental()
+        else:
             endpoint["params"] |= self._cursor_params
-        elif incremental := self._incremental():
-            endpoint["incremental"] = incremental
         config: dict[str, Any] = {"name": self.name, "endpoint": endpoint}
         if self.resource.include_from_parent:
             config["include_from_parent"] = list(self.resource.include_from_parent)
@@ -48,23 +48,24 @@ class Requests:
 
     def finish(self, made: DltResource) -> None:
         """Add to dlt's resource what its configuration cannot say."""
-        if self._is_child and self._step is not None:
+        if not self._told_to_dlt and self._step is not None:
             made.add_step(self._step)
 
     @property
-    def _is_child(self) -> bool:
-        return bool(self.endpoint.parents())
+    def _told_to_dlt(self) -> bool:
+        """Whether the cursor stands in dlt's configuration of the endpoint: for requests that say `{incremental.…}`."""
+        return self.endpoint.uses_incremental() and self._incremental() is not None
 
     @cached_property
     def _step(self) -> Any:
-        """The cursor of a child, as a step of its pipe.
+        """The cursor as a step of the pipe, which is ours and takes whole pages.
 
-        In `endpoint.incremental` dlt binds it anew for each page of parents, at the newest row so far, and drops
-        the rows of all later parents that are older: https://github.com/dlt-hub/dlt/issues/2429.
+        In `endpoint.incremental` of a child dlt binds it anew for each page of parents, at the newest row so far, and
+        drops the rows of all later parents that are older: https://github.com/dlt-hub/dlt/issues/2429.
         """
-        import dlt
+        from floe_ingestion.sources.paging import PageCursor
 
-        return dlt.sources.incremental(**cursor_arguments(self.cursor)) if self.cursor is not None else None
+        return PageCursor(**cursor_arguments(self.cursor)) if self.cursor is not None else None
 
     @property
     def _cursor_params(self) -> dict[str, Any]:
@@ -97,8 +98,6 @@ class Requests:
         """`endpoint.incremental`; in a window one that filters nothing, for requests that say `{incremental.…}`."""
         start, end = self._window
         if start is not None:
-            if not self.endpoint.uses_incremental():
-                return None
             return {
                 "cursor_path": _NOWHERE,
                 "initial_value": start,
@@ -111,6 +110,7 @@ class Requests:
         return {**cursor_arguments(self.cursor), **{key: value for key, value in params.items() if value}}
 
     def _endpoint(self) -> dict[str, Any]:
+        from dlt.common.jsonpath import compile_path
         from dlt.sources.helpers.rest_client.detector import single_entity_path
         from dlt.sources.rest_api.config_setup import create_paginator
 
@@ -128,7 +128,8 @@ class Requests:
             "paginator": Pages(create_paginator(given), has_to_be_there),
             "json": _plain(endpoint.json_body),
             "data": _plain(endpoint.data),
-            "data_selector": endpoint.data_selector,
+            # dlt takes 2 ms to compile it, and does so for each page where it is a text.
+            "data_selector": compile_path(endpoint.data_selector) if endpoint.data_selector else None,
             "response_actions": [action.model_dump(exclude_none=True) for action in endpoint.response_actions],
             "auth": endpoint.auth.model_dump(exclude_unset=True) if endpoint.auth is not None else None,
         }

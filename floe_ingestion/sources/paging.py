@@ -1,0 +1,86 @@
+"""Rows by the page: what dlt does for each row alone, done for many of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from operator import itemgetter
+from typing import Any
+
+from dlt.common.jsonpath import extract_simple_field_name
+from dlt.extract.incremental import Incremental
+
+from floe_ingestion.sources.instants import latest, ranks_of
+
+_ROWS = 1_000
+_COMPARED = ({str}, {int})
+
+
+class PageCursor(Incremental[Any]):
+    """dlt's incremental, which is shown only those rows of a page that can change its state.
+
+    These are the rows of the page's greatest value, those of the value where the load began, and those without a
+    value. Of all others their value alone tells whether they lie behind the beginning.
+    """
+
+    def __call__(self, rows: Any, meta: Any = None) -> Any:
+        """`rows` without those that were landed before."""
+        ranks = self._ranks(rows)
+        if ranks is None:
+            return super().__call__(rows, meta)
+        start, *of_rows = ranks
+        told = (max(rank for rank in of_rows if rank is not None), start, None)
+        telling = [row for row, rank in zip(rows, of_rows, strict=True) if rank in told]
+        kept = {id(row) for row in super().__call__(telling, meta) or ()}
+        found = [
+            row
+            for row, rank in zip(rows, of_rows, strict=True)
+            if (id(row) in kept if rank in told else start is None or rank > start)
+        ]
+        return found or None
+
+    def _ranks(self, rows: Any) -> list[Any] | None:
+        """What the value of the beginning and those of `rows` are compared by; None for what dlt judges alone."""
+        if not isinstance(rows, list) or len(rows) < 2 or set(map(type, rows)) != {dict}:
+            return None
+        simple = _simple_name(self.cursor_path)
+        if not simple or self.end_value is not None or self.row_order or self.last_value_func not in (max, latest):
+            return None
+        # `_start_value` and not `start_value`: the latter is made anew at each access.
+        values = [self._start_value, *values_of(simple, rows)]
+        kinds = set(map(type, values)) - {type(None)}
+        if kinds not in _COMPARED or all(value is None for value in values[1:]):
+            return None
+        return ranks_of(values) if self.last_value_func is latest else values
+
+
+@cache
+def _simple_name(path: str) -> str | None:
+    # Compiling it takes as long as comparing a page.
+    return extract_simple_field_name(path)
+
+
+def values_of(name: str, rows: list[dict[str, Any]]) -> list[Any]:
+    """What `rows` have by that name; None where they have nothing."""
+    try:
+        return list(map(itemgetter(name), rows))
+    except KeyError:
+        return [row.get(name) for row in rows]
+
+
+def in_pages(items: Iterable[Any]) -> Iterator[Any]:
+    """`items` in their order, single rows gathered into lists."""
+    page: list[Any] = []
+    for item in items:
+        if type(item) is dict:
+            page.append(item)
+            if len(page) >= _ROWS:
+                yield page
+                page = []
+            continue
+        if page:
+            yield page
+            page = []
+        yield item
+    if page:
+        yield page
