@@ -1,0 +1,186 @@
+"""Types as a database declares them: what its columns become, and which ones only the database itself can write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from floe_ingestion.errors import SourceRejected, UnsupportedType
+from floe_ingestion.iceberg.types import cast
+
+_MOST_DIGITS = 38
+_UNKNOWN_SCALE = 9
+"""Of a numeric that is declared without digits, as dlt has it."""
+_FIRST_DAY = date(1, 1, 1).toordinal() - date(1970, 1, 1).toordinal()
+_LAST_DAY = date(9999, 12, 31).toordinal() - date(1970, 1, 1).toordinal()
+_CONNECTORX_DIGITS, _CONNECTORX_SCALE = 28, 10
+"""ConnectorX keeps at most 28 digits of a numeric, and hands on ten behind the point."""
+
+_POSTGRES_READS: tuple[type[sa.types.TypeEngine[Any]], ...] = (
+    sa.Integer,
+    sa.Numeric,
+    sa.Float,
+    sa.Boolean,
+    sa.LargeBinary,
+    sa.Date,
+    sa.DateTime,
+    sa.Uuid,
+)
+"""Types of PostgreSQL's that every reader takes as they are; so do texts and times, for which see `_is_read`."""
+
+
+def declared(table: sa.Table, dialect: str) -> dict[str, pa.DataType]:
+    """The Arrow type of each column whose declaration leaves no doubt, by name; raises `UnsupportedType`."""
+    found = {column.name: _arrow(column, dialect) for column in table.columns}
+    return {name: type_ for name, type_ in found.items() if type_ is not None}
+
+
+def written_out(table: sa.Table, dialect: str, by_connectorx: bool) -> dict[str, sa.ColumnElement[Any]]:
+    """What is selected in the place of columns that a reader cannot take: their text, as the database writes it."""
+    if dialect != "postgresql":
+        return {}
+    made: dict[str, sa.ColumnElement[Any]] = {}
+    for column in table.columns:
+        type_ = _base(column.type)
+        if isinstance(type_, sa.ARRAY):
+            made[column.name] = sa.cast(sa.func.to_json(column), sa.Text)
+        elif isinstance(type_, postgresql.OID):
+            made[column.name] = sa.cast(column, sa.BigInteger)
+        elif isinstance(type_, postgresql.INET):
+            made[column.name] = sa.func.abbrev(column, type_=sa.Text)
+        elif not _is_read(type_) or not (
+            _is_read_by_connectorx(type_) if by_connectorx else _is_read_by_psycopg(type_)
+        ):
+            made[column.name] = sa.cast(column, sa.Text)
+    return made
+
+
+def caster(types: Mapping[str, pa.DataType], table: str) -> Callable[[pa.Table], pa.Table]:
+    """Makes of a batch what the database declares."""
+
+    def as_declared(rows: pa.Table) -> pa.Table:
+        arrays = [
+            _cast(rows.column(index), types.get(name), table, name) for index, name in enumerate(rows.schema.names)
+        ]
+        return pa.table(arrays, names=rows.schema.names)
+
+    return as_declared
+
+
+def _cast(values: pa.ChunkedArray, type_: pa.DataType | None, table: str, name: str) -> pa.ChunkedArray:
+    if type_ is None:
+        return values
+    try:
+        if pa.types.is_time(type_) and _is_text(values.type):
+            # Arrow reads no times of a day, but those of a date.
+            values = pc.binary_join_element_wise("1970-01-01T", values.cast(pa.string()), "").cast(pa.timestamp("us"))
+        found = values if values.type == type_ else cast(values, type_)
+        _require_years(found)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SourceRejected(
+            f"Table {table!r}, column {name!r}: a value does not fit {type_}, which is its declared type: {error}. "
+            f"Correct it, leave it out with `where`, or load the column as text from a view."
+        ) from error
+    return found
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+
+
+def _require_years(values: pa.ChunkedArray) -> None:
+    """Infinity, and years that no reader of the table can show, arrive as dates far out."""
+    if not (pa.types.is_date(values.type) or pa.types.is_timestamp(values.type)):
+        return
+    bounds = pc.min_max(values.cast(pa.date32()))
+    least, greatest = (bounds[side].cast(pa.int32()).as_py() for side in ("min", "max"))
+    if least is not None and not (least >= _FIRST_DAY and greatest <= _LAST_DAY):
+        raise pa.ArrowInvalid("it is infinite, or before the year 1, or after the year 9999")
+
+
+def _arrow(column: sa.Column[Any], dialect: str) -> pa.DataType | None:
+    type_ = _base(column.type)
+    if isinstance(type_, (sa.Numeric, sa.Float)):
+        return _decimal_or_double(column.name, type_, dialect)
+    if isinstance(type_, sa.Integer):
+        return _integer(type_, dialect)
+    if isinstance(type_, sa.DateTime):
+        return pa.timestamp("us", "UTC" if type_.timezone else None)
+    if isinstance(type_, sa.Time) and dialect == "postgresql":
+        return pa.string() if type_.timezone else pa.time64("us")
+    for sql_type, arrow in _SIMPLE:
+        if isinstance(type_, sql_type):
+            return arrow
+    return pa.string() if dialect == "postgresql" else None
+
+
+_SIMPLE: tuple[tuple[type[sa.types.TypeEngine[Any]], pa.DataType], ...] = (
+    (sa.String, pa.string()),
+    (sa.Boolean, pa.bool_()),
+    (sa.LargeBinary, pa.binary()),
+    (sa.Date, pa.date32()),
+    (sa.Uuid, pa.string()),
+    (sa.JSON, pa.string()),
+    (sa.ARRAY, pa.string()),
+    (postgresql.OID, pa.int64()),
+)
+
+
+def _base(type_: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    """The type below a domain."""
+    while isinstance(type_, postgresql.DOMAIN):
+        type_ = type_.data_type
+    return type_
+
+
+def _is_read(type_: sa.types.TypeEngine[Any]) -> bool:
+    if isinstance(type_, sa.Time):
+        return not type_.timezone
+    if isinstance(type_, sa.String):
+        # What is no more than a String are the internal types "char" and name.
+        return not isinstance(type_, sa.Enum) and type(type_) is not sa.String
+    return isinstance(type_, _POSTGRES_READS)
+
+
+def _is_read_by_connectorx(type_: sa.types.TypeEngine[Any]) -> bool:
+    """Whether its values come unchanged: of a long number ConnectorX cuts digits, and of 24:00 it makes midnight."""
+    if isinstance(type_, sa.Time):
+        return False
+    if not isinstance(type_, (sa.Numeric, sa.Float)) or not type_.asdecimal:
+        return True
+    digits, scale = type_.precision, getattr(type_, "scale", None) or 0
+    return digits is not None and digits <= _CONNECTORX_DIGITS and 0 <= scale <= _CONNECTORX_SCALE
+
+
+def _is_read_by_psycopg(type_: sa.types.TypeEngine[Any]) -> bool:
+    """Numbers go by their text, too, for then a value that is none is refused by the name of its column."""
+    return not isinstance(type_, sa.Numeric) or not type_.asdecimal
+
+
+def _decimal_or_double(name: str, type_: sa.Numeric[Any] | sa.Float[Any], dialect: str) -> pa.DataType | None:
+    if not type_.asdecimal:
+        return pa.float32() if isinstance(type_, sa.REAL) and dialect == "postgresql" else pa.float64()
+    digits, scale = type_.precision, getattr(type_, "scale", None) or 0
+    if digits is None:
+        return pa.decimal128(_MOST_DIGITS, _UNKNOWN_SCALE) if dialect == "postgresql" else None
+    if digits - min(scale, 0) > _MOST_DIGITS:
+        raise UnsupportedType(
+            name,
+            str(type_),
+            f"Load it as text from a view, or leave it out with `included_columns`: {_MOST_DIGITS} "
+            f"digits are the most.",
+        )
+    return pa.decimal128(digits - min(scale, 0), max(scale, 0))
+
+
+def _integer(type_: sa.Integer, dialect: str) -> pa.DataType:
+    unsigned = getattr(type_, "unsigned", False)
+    if dialect == "sqlite" or isinstance(type_, sa.BigInteger):
+        return pa.decimal128(20, 0) if unsigned else pa.int64()
+    return pa.int64() if unsigned else pa.int32()

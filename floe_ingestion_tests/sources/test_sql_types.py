@@ -1,0 +1,352 @@
+"""Whoever reads a table, what lands is what its database declares, or an error that names the column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+from dlt.sources.sql_database import sql_table
+
+from floe_ingestion.errors import ContractBroken, SourceRejected, UnsupportedType
+from floe_ingestion.loading import source_from
+from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
+from floe_ingestion.sources.sql_loader import DeclaredLoader, is_read_by_connectorx
+from floe_ingestion_tests.lake import Lake
+from floe_ingestion_tests.sources.database import Postgres
+
+EVERY_TYPE: dict[str, tuple[str, str, str]] = {
+    "exact": ("numeric(20,12)", "12345678.123456789012", "-0.000000000001"),
+    "wide": ("numeric(38,10)", "1234567890123456789012345678.0123456789", "0"),
+    "price": ("numeric(12,2)", "-1234567890.12", "0.01"),
+    "free": ("numeric", "1.5", "123456789.123456789"),
+    "whole": ("numeric(5)", "12345", "-1"),
+    "hundreds": ("numeric(3,-2)", "12300", "-100"),
+    "small": ("smallint", "-32768", "32767"),
+    "middle": ("integer", "-2147483648", "2147483647"),
+    "large": ("bigint", "-9223372036854775808", "9223372036854775807"),
+    "single": ("real", "1.1", "'-Infinity'"),
+    "double": ("double precision", "0.1", "'Infinity'"),
+    "text": ("text", "''", "'zoë 🧊 %s %% :x'"),
+    "varying": ("varchar(4)", "''", "'ab'"),
+    "letters": ("char(3)", "''", "'ab'"),
+    "yes": ("boolean", "true", "false"),
+    "day": ("date", "'0001-01-01'", "'9999-12-31'"),
+    "clock": ("time", "'00:00'", "'23:59:59.999999'"),
+    "clock_there": ("timetz", "'00:00+02'", "'23:59:59.999999-08'"),
+    "wall": ("timestamp", "'0001-01-01 00:00'", "'9999-12-31 23:59:59.999999'"),
+    "at": ("timestamptz", "'1900-01-01 00:00+02'", "'9999-12-31 20:00:00.000001Z'"),
+    "key": ("uuid", "'12345678-1234-5678-1234-567812345678'", "'00000000-0000-0000-0000-000000000000'"),
+    "doc": ("json", """'{"n": 12345678901234567890123.5, "n": 1}'""", "'null'"),
+    "docb": ("jsonb", """'{"b": [1, null, 1.0]}'""", "'\"text\"'"),
+    "numbers": ("int[]", "'{1,2,null}'", "'{}'"),
+    "words": ("text[]", """'{a,"b,c",null}'""", "'{}'"),
+    "matrix": ("int[][]", "'{{1,2},{3,4}}'", "'{}'"),
+    "mood": ("s.mood", "'sad'", "'très content'"),
+    "moods": ("s.mood[]", "'{sad}'", "'{}'"),
+    "raw": ("bytea", "'\\x00ff'", "''"),
+    "span": ("interval", "'1 year 2 mons 3 days 04:05:06.789'", "'-1 day'"),
+    "cash": ("money", "'1234.5'", "'-0.01'"),
+    "address": ("inet", "'192.168.0.1'", "'10.0.0.0/8'"),
+    "net": ("cidr", "'10.0.0.0/8'", "'::1/128'"),
+    "card": ("macaddr", "'08:00:2b:01:02:03'", "'00:00:00:00:00:00'"),
+    "bits": ("bit(3)", "B'101'", "B'000'"),
+    "range": ("int4range", "'[1,5)'", "'empty'"),
+    "place": ("point", "'(1,2)'", "'(0,0)'"),
+    "found": ("tsvector", "'a b'", "''"),
+    "oid": ("oid", "4294967295", "1"),
+    "pair": ("s.pair", "row(1,'a')::s.pair", "row(null,'')::s.pair"),
+    "positive": ("s.positive", "5", "1"),
+    "name": ("name", "'n'", "'m'"),
+    "letter": ('"char"', "'n'", "'m'"),
+    "Select": ("int", "1", "2"),
+    "with % and space": ("int", "1", "2"),
+}
+"""Type and two values of each column."""
+
+EXPECTED = {
+    "exact": "decimal(20, 12)",
+    "free": "decimal(38, 9)",
+    "hundreds": "decimal(5, 0)",
+    "small": "int",
+    "middle": "int",
+    "large": "long",
+    "single": "float",
+    "double": "double",
+    "day": "date",
+    "clock": "time",
+    "clock_there": "string",
+    "wall": "timestamp",
+    "at": "timestamptz",
+    "key": "string",
+    "docb": "string",
+    "raw": "binary",
+    "span": "string",
+    "oid": "long",
+    "positive": "int",
+    "with_and_space": "int",
+}
+TEXTS = {
+    "clock_there": ["00:00:00+02", "23:59:59.999999-08"],
+    "doc": ['{"n": 12345678901234567890123.5, "n": 1}', "null"],
+    "docb": ['{"b": [1, null, 1.0]}', '"text"'],
+    "numbers": ["[1,2,null]", "[]"],
+    "words": ['["a","b,c",null]', "[]"],
+    "matrix": ["[[1,2],[3,4]]", "[]"],
+    "moods": ['["sad"]', "[]"],
+    "span": ["1 year 2 mons 3 days 04:05:06.789", "-1 days"],
+    "cash": ["$1,234.50", "-$0.01"],
+    "address": ["192.168.0.1", "10.0.0.0/8"],
+    "pair": ["(1,a)", '(,"")'],
+    "letters": ["   ", "ab "],
+}
+
+
+def loading(postgres: Postgres, table: str, backend: str, resource: Any = None, **entry: Any) -> IngestionPipeline:
+    """From one table of schema `s` into `raw.t`."""
+    tables = [{"name": table, "table": "t", **(resource or {})}]
+    config = {"connection_string": postgres.url, "schema": "s", "backend": backend, "tables": tables}
+    return pipeline_of(source_from("sql_database", "raw", {"config": config, **entry}), Path())
+
+
+def landed(lake: Lake) -> pa.Table:
+    return lake.table("raw.t").scan().to_arrow().sort_by("id")
+
+
+def types_of(lake: Lake) -> dict[str, str]:
+    return {field.name: str(field.field_type) for field in lake.table("raw.t").schema().fields}
+
+
+def create_every_type(postgres: Postgres) -> None:
+    quoted = {f'"{name}"': values for name, values in EVERY_TYPE.items()}
+    columns = ", ".join(f"{name} {values[0]}" for name, values in quoted.items())
+    rows = [", ".join(values[index] for values in quoted.values()) for index in (1, 2)]
+    postgres.execute(
+        "create type s.mood as enum ('sad', 'très content')",
+        "create type s.pair as (x int, y text)",
+        "create domain s.positive as int check (value > 0)",
+        f"create table s.t (id int primary key, {columns})",
+        "insert into s.t (id) values (0)",
+        *(f"insert into s.t values ({number}, {row})" for number, row in enumerate(rows, start=1)),
+    )
+
+
+def test_every_type_lands_alike_whoever_reads_it(postgres: Postgres, tmp_path: Path) -> None:
+    create_every_type(postgres)
+    lakes = {backend: Lake(tmp_path / backend) for backend in ("pyarrow", "connectorx", "auto")}
+    for backend, lake in lakes.items():
+        lake.load(loading(postgres, "t", backend))
+
+    first, *others = [landed(lake) for lake in lakes.values()]
+    assert all(other.equals(first) for other in others)
+    types = types_of(lakes["auto"])
+    assert {name: types[name] for name in EXPECTED} == EXPECTED
+    assert {name: first.column(name).to_pylist()[1:] for name in TEXTS} == TEXTS
+    assert len(types) == len(EVERY_TYPE) + 1
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "named"),
+    [
+        ("numeric(10,2)", "'NaN'", True),
+        ("numeric", "1.0123456789012", True),
+        ("date", "'infinity'", False),
+        ("date", "'0044-03-15 BC'", False),
+        ("timestamp", "'-infinity'", False),
+        ("timestamptz", "'20000-01-01'", False),
+        ("time", "'24:00'", False),
+    ],
+)
+def test_a_value_that_its_type_cannot_hold_in_a_table_is_refused(
+    type_: str, value: str, named: bool, backend: str, postgres: Postgres, lake: Lake
+) -> None:
+    """The driver that SQLAlchemy uses says which value of a time it is, and not of which column."""
+    postgres.execute(f"create table s.t (id int, v {type_})", f"insert into s.t values (1, {value})")
+    says = r"column 'v'" if named or backend == "connectorx" else "year|hour"
+
+    with pytest.raises(SourceRejected, match=says):
+        lake.load(loading(postgres, "t", backend))
+
+
+def test_a_number_of_too_many_digits_is_refused_by_its_type(backend: str, postgres: Postgres, lake: Lake) -> None:
+    postgres.execute("create table s.t (id int, v numeric(50, 2))")
+
+    with pytest.raises(UnsupportedType, match=r"Column 'v' is of type NUMERIC\(50, 2\)"):
+        lake.load(loading(postgres, "t", backend))
+
+
+def test_a_table_without_rows_has_its_types(backend: str, postgres: Postgres, lake: Lake) -> None:
+    create_every_type(postgres)
+    postgres.execute("create table s.none (like s.t)")
+
+    lake.load(loading(postgres, "none", backend))
+    before = types_of(lake)
+    lake.load(loading(postgres, "t", backend))
+
+    assert types_of(lake) == before
+    assert {name: before[name] for name in EXPECTED} == EXPECTED
+
+
+def test_a_table_may_be_wide(postgres: Postgres, lake: Lake) -> None:
+    columns = ", ".join(f"c{number} numeric(9, 2) default {number}" for number in range(500))
+    postgres.execute(f"create table s.t (id int, {columns})", "insert into s.t values (1)")
+
+    lake.load(loading(postgres, "t", "auto"))
+
+    (row,) = landed(lake).to_pylist()
+    assert list(row.values()) == [1, *range(500)]
+
+
+def test_a_condition_may_hold_percent_signs_and_colons(backend: str, postgres: Postgres, lake: Lake) -> None:
+    postgres.execute("create table s.t (id int, v text)", "insert into s.t values (1, 'a:b'), (2, 'a:b'), (4, 'c')")
+
+    lake.load(loading(postgres, "t", backend, {"where": "v like 'a:%' and id % 2 = 0"}))
+
+    assert lake.values("raw.t") == [2]
+
+
+@pytest.mark.parametrize("kind", ["view", "materialized view"])
+def test_views_are_read_as_tables_are(kind: str, backend: str, postgres: Postgres, lake: Lake) -> None:
+    postgres.execute("create table s.t (id int primary key, v text)", "insert into s.t values (1, 'a')")
+    postgres.execute(f"create {kind} s.seen as select id, upper(v) as v from s.t")
+    loads = loading(postgres, "seen", backend)
+
+    lake.load(loads)
+
+    assert "with all 1 tables" in loads.connect().check_connection()
+    assert lake.rows("raw.t") == [{"id": 1, "v": "A"}]
+
+
+# Who reads
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://host/db", True),
+        ("postgresql+psycopg://user:pw@host:5432/db?sslmode=require", True),
+        ("postgresql:///db?host=/var/run/postgresql", False),
+        ("postgresql://host/db?options=-csearch_path%3Ds", False),
+        ("sqlite:///some.db", False),
+        ("mysql+pymysql://host/db", False),
+        ("mssql+pyodbc://host/db", False),
+    ],
+)
+def test_connectorx_reads_what_it_is_known_to_read_right(url: str, expected: bool) -> None:
+    assert is_read_by_connectorx("auto", sa.make_url(url)) is expected
+    assert is_read_by_connectorx("connectorx", sa.make_url(url))
+    assert not is_read_by_connectorx("pyarrow", sa.make_url(url))
+
+
+# Ranges
+
+
+@pytest.fixture
+def squares(postgres: Postgres) -> Postgres:
+    postgres.execute(
+        "create table s.t (id bigint primary key, v text)",
+        "insert into s.t select n * n - 50, 'x' || n from generate_series(1, 1000) n",
+    )
+    return postgres
+
+
+@pytest.mark.parametrize("parallel", [2, 7, 64])
+def test_ranges_are_the_whole_table(parallel: int, squares: Postgres, lake: Lake) -> None:
+    lake.load(loading(squares, "t", "auto", {"parallel": parallel}))
+
+    assert lake.values("raw.t") == [n * n - 50 for n in range(1, 1001)]
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_ranges_of_hardly_any_rows_are_these(rows: int, postgres: Postgres, lake: Lake) -> None:
+    postgres.execute("create table s.t (id int primary key)", f"insert into s.t select 7 where {rows} = 1")
+
+    lake.load(loading(postgres, "t", "auto", {"parallel": 3}))
+
+    assert lake.values("raw.t") == [7] * rows
+
+
+class WhileOthersWrite(DeclaredLoader):
+    """Reads its ranges, and meanwhile somebody writes into each of them."""
+
+    def _read_by_connectorx(self, queries: list[str], first: list[str] | None = None) -> Iterator[pa.Table]:
+        with self.engine.begin() as connection:
+            connection.execute(sa.text("insert into s.t values (-49 + 1, 'new'), (999000, 'new')"))
+            connection.execute(sa.text("update s.t set v = 'changed'"))
+        yield from super()._read_by_connectorx(queries, first)
+
+
+def test_all_ranges_see_the_table_of_one_moment(squares: Postgres) -> None:
+    resource = sql_table(
+        squares.url,
+        table="t",
+        schema="s",
+        backend="pyarrow",
+        backend_kwargs={"choice": "connectorx", "parallel": 4},
+        table_loader_class=WhileOthersWrite,
+    )
+
+    read = pa.concat_tables(resource)
+
+    assert sorted(read.column("v").to_pylist()) == sorted(f"x{n}" for n in range(1, 1001))
+
+
+def test_ranges_need_a_key_and_a_reader_that_can(squares: Postgres, lake: Lake) -> None:
+    squares.execute("create table s.keyless (id int)", "create table s.pairs (a int, b int, primary key (a, b))")
+
+    for table in ("keyless", "pairs"):
+        with pytest.raises(SourceRejected, match=f"{table}' has no primary key of one integer column"):
+            lake.load(loading(squares, table, "auto", {"parallel": 2}))
+    with pytest.raises(SourceRejected, match="`parallel` is for PostgreSQL read by ConnectorX"):
+        lake.load(loading(squares, "t", "pyarrow", {"parallel": 2}))
+
+
+# A source that changes between two runs
+
+CHANGES = [
+    ("alter table s.t add column more numeric(5, 1) default 1.5", {"more": "decimal(5, 1)"}),
+    ("alter table s.t drop column v", {"v": "string"}),
+    ("alter table s.t rename column v to w", {"v": "string", "w": "string"}),
+    ("alter table s.t alter column n type bigint", {"n": "long"}),
+    ("alter table s.t alter column p type numeric(12, 2)", {"p": "decimal(12, 2)"}),
+    ("alter table s.t alter column r type double precision", {"r": "double"}),
+    ("alter table s.t alter column v type int using 7", {"v": "string", "v__v_bigint": "int"}),
+    ("alter table s.t alter column n type text", {"n": "int", "n__v_text": "string"}),
+    ("alter table s.t alter column p type numeric(8, 4)", {"p": "decimal(8, 2)", "p__v_decimal": "decimal(8, 4)"}),
+]
+
+
+@pytest.fixture
+def changing(postgres: Postgres) -> Postgres:
+    postgres.execute(
+        "create table s.t (id int primary key, v text, n int, p numeric(8, 2), r real)",
+        "insert into s.t values (1, 'a', 1, 1.25, 0.5)",
+    )
+    return postgres
+
+
+@pytest.mark.parametrize(("change", "types"), CHANGES, ids=[change.partition("s.t ")[2] for change, _ in CHANGES])
+def test_a_change_of_the_source_is_followed(
+    change: str, types: dict[str, str], backend: str, changing: Postgres, lake: Lake
+) -> None:
+    loads = loading(changing, "t", backend)
+    lake.load(loads)
+    changing.execute(change, "update s.t set id = 2")
+
+    lake.load(loads)
+
+    assert lake.values("raw.t") == [1, 2]
+    assert {name: types_of(lake)[name] for name in types} == types
+    assert landed(lake).slice(0, 1).select(["v", "n", "p", "r"]).to_pylist()[0]["v"] == "a"
+
+
+def test_a_change_that_a_contract_forbids_is_refused(backend: str, changing: Postgres, lake: Lake) -> None:
+    loads = loading(changing, "t", backend, destination={"schema_contract": "freeze"})
+    lake.load(loads)
+    changing.execute("alter table s.t add column more int")
+
+    with pytest.raises(ContractBroken, match="'more'"):
+        lake.load(loads)
