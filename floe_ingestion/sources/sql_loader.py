@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import sqlalchemy as sa
 from dlt.common.destination import DestinationCapabilitiesContext
-from dlt.common.libs.pyarrow import get_py_arrow_datatype
+from dlt.common.libs.pyarrow import get_py_arrow_datatype, py_arrow_to_table_schema_columns
 from dlt.sources.sql_database import TableLoader
 
 from floe_ingestion.errors import SourceRejected
-from floe_ingestion.sources.sql_types import caster, declared, written_out
+from floe_ingestion.sources.sql_types import caster, declared, without_rounding, written_out
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import Select
@@ -47,10 +47,13 @@ class DeclaredLoader(TableLoader):
         given = backend_kwargs or {}
         by_connectorx = is_read_by_connectorx(given.get("choice", "auto"), self.engine.url)
         dialect = self.engine.dialect.name
+        without_rounding(self.table)
         types = declared(self.table, dialect)
         instead = written_out(self.table, dialect, by_connectorx)
-        # Of these dlt is told no type: it would make it of the text in its own way.
-        self.columns = {**self.columns, **{name: {"name": name} for name in instead}}
+        # What dlt makes of values of SQLAlchemy's. Of texts it is told no type: it would make it in its own way.
+        told = {name: type_ for name, type_ in types.items() if name not in instead}
+        hints = py_arrow_to_table_schema_columns(pa.schema(list(told.items())))
+        self.columns = {**self.columns, **hints, **{name: {"name": name} for name in instead}}
         query = self._selecting(instead)
         as_declared = caster(types, str(self.table.name))
         came = False

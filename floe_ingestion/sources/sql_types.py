@@ -9,11 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.sql.sqltypes import _Binary
 
 from floe_ingestion.errors import SourceRejected, UnsupportedType
 from floe_ingestion.iceberg.types import cast
 
+_MYSQL = ("mysql", "mariadb")
 _MOST_DIGITS = 38
 _UNKNOWN_SCALE = 9
 """Of a numeric that is declared without digits, as dlt has it."""
@@ -41,8 +43,19 @@ def declared(table: sa.Table, dialect: str) -> dict[str, pa.DataType]:
     return {name: type_ for name, type_ in found.items() if type_ is not None}
 
 
+def without_rounding(table: sa.Table) -> None:
+    """Let floating point numbers be read as such: SQLAlchemy makes decimals of ten digits of those of MySQL."""
+    for column in table.columns:
+        if isinstance(column.type, sa.Float):
+            column.type.asdecimal = False
+
+
 def written_out(table: sa.Table, dialect: str, by_connectorx: bool) -> dict[str, sa.ColumnElement[Any]]:
     """What is selected in the place of columns that a reader cannot take: their text, as the database writes it."""
+    if dialect in _MYSQL:
+        # Python's sets have no order, and of 100 hours, which is a time to MySQL, dlt makes four in the morning.
+        as_text = (mysql.SET, sa.Time)
+        return {column.name: sa.cast(column, sa.CHAR) for column in table.columns if isinstance(column.type, as_text)}
     if dialect != "postgresql":
         return {}
     made: dict[str, sa.ColumnElement[Any]] = {}
@@ -112,7 +125,7 @@ def _arrow(column: sa.Column[Any], dialect: str) -> pa.DataType | None:
         return _integer(type_, dialect)
     if isinstance(type_, sa.DateTime):
         return pa.timestamp("us", "UTC" if type_.timezone else None)
-    if isinstance(type_, sa.Time) and dialect == "postgresql":
+    if isinstance(type_, sa.Time) and dialect in ("postgresql", *_MYSQL):
         return pa.string() if type_.timezone else pa.time64("us")
     for sql_type, arrow in _SIMPLE:
         if isinstance(type_, sql_type):
@@ -123,7 +136,7 @@ def _arrow(column: sa.Column[Any], dialect: str) -> pa.DataType | None:
 _SIMPLE: tuple[tuple[type[sa.types.TypeEngine[Any]], pa.DataType], ...] = (
     (sa.String, pa.string()),
     (sa.Boolean, pa.bool_()),
-    (sa.LargeBinary, pa.binary()),
+    (_Binary, pa.binary()),
     (sa.Date, pa.date32()),
     (sa.Uuid, pa.string()),
     (sa.JSON, pa.string()),

@@ -1,8 +1,11 @@
-"""A PostgreSQL to load from, for the time of a test session."""
+"""Databases to load from, for the time of a test session."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,3 +54,71 @@ def running_postgres() -> Iterator[Postgres]:
             yield running
         finally:
             server.cleanup()
+
+
+class MariaDB:
+    """The server, by SQLAlchemy's URL, with one database `shop`."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.url = f"mysql+pymysql://root@127.0.0.1:{port}/shop"
+
+    def execute(self, *statements: str, database: str | None = "shop") -> None:
+        import pymysql
+
+        connection = pymysql.connect(host="127.0.0.1", port=self._port, user="root", database=database)
+        try:
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+            connection.commit()
+        finally:
+            connection.close()
+
+
+def mariadb_program() -> str | None:
+    """The server's program, which is no Python package; Debian's package is mariadb-server-core."""
+    return shutil.which("mariadbd") or shutil.which("mariadbd", path="/usr/sbin:/usr/local/sbin")
+
+
+@contextmanager
+def running_mariadb(program: str) -> Iterator[MariaDB]:
+    """A MariaDB that asks for no password and listens on a port of this machine alone, gone afterwards."""
+    (port,) = free_ports(1)
+    with tempfile.TemporaryDirectory(prefix="floe-maria-") as folder:
+        data = Path(folder) / "data"
+        data.mkdir()
+        options = [
+            "--no-defaults",
+            "--skip-grant-tables",
+            "--skip-log-bin",
+            "--user=root",
+            "--bind-address=127.0.0.1",
+            f"--port={port}",
+            f"--datadir={data}",
+            f"--socket={folder}/socket",
+            f"--pid-file={folder}/pid",
+        ]
+        with (Path(folder) / "log").open("wb") as log:
+            process = subprocess.Popen([program, *options], stdout=log, stderr=subprocess.STDOUT)
+        try:
+            running = MariaDB(port)
+            _wait_for(running, process, Path(folder) / "log")
+            yield running
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(server: MariaDB, process: subprocess.Popen[bytes], log: Path) -> None:
+    import pymysql
+
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            server.execute("create database shop character set utf8mb4", database=None)
+            return
+        except pymysql.err.OperationalError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(log.read_text(errors="replace")[-2000:]) from None
+            time.sleep(0.1)
