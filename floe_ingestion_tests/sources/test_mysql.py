@@ -1,4 +1,4 @@
-"""Tables of MariaDB land as declared, and MySQL's with them; where there is a server, which no Python package brings."""
+"""Tables of MariaDB land as declared, and MySQL's with them; where there is a server: no Python package brings one."""
 
 from __future__ import annotations
 
