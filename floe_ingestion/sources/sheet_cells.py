@@ -97,7 +97,7 @@ def _number(value: float, format: Mapping[str, str]) -> Any:
 
 
 def _moment(days: float, kind: str) -> Any:
-    # A day's fraction in binary is off by less than a millisecond.
+    # Of the fifteen digits of a spreadsheet five are the day's: a time is off by some microseconds.
     seconds = round(days % 1 * 86_400, 3)
     try:
         moment = _FIRST_DAY + timedelta(days=math.floor(days), seconds=seconds)

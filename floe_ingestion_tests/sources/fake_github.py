@@ -44,6 +44,9 @@ class FakeGithub:
         self.lists: dict[tuple[str, str], list[Row]] = {}
         self.refusals: list[Answer] = []
         """Given instead of the next answers."""
+        self.pauses: list[float] = []
+        """Seconds between a refusal and the request after it."""
+        self._refused = 0.0
         self.empty: set[str] = set()
         """Repositories without any commit."""
         self.after_answer: Callable[[Asked], None] = lambda asked: None
@@ -95,7 +98,11 @@ class FakeGithub:
         return [asked for asked in self.server.asked if asked.path.startswith("/repos/")]
 
     def _answer(self, asked: Asked) -> Answer:
+        if self._refused:
+            self.pauses.append(time.monotonic() - self._refused)
+            self._refused = 0.0
         if self.refusals:
+            self._refused = time.monotonic()
             return self.refusals.pop(0)
         if asked.headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
             return Answer({"message": "Bad credentials", "documentation_url": "…", "status": "401"}, 401)

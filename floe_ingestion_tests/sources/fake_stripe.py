@@ -9,6 +9,7 @@ narrows it by `created`, and raises its `AuthenticationError` and `InvalidReques
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -34,6 +35,9 @@ class FakeStripe:
         self.lists: dict[str, list[Row]] = {}
         self.refusals: list[Answer] = []
         """Given instead of the next answers."""
+        self.pauses: list[float] = []
+        """Seconds between a refusal and the request after it."""
+        self._refused = 0.0
         self.after_answer: Callable[[Asked], None] = lambda asked: None
         server.fallback = self._answer
 
@@ -55,7 +59,11 @@ class FakeStripe:
             self.add(resource, f"id_{number:04}", NEW_YEAR + number * seconds)
 
     def _answer(self, asked: Asked) -> Answer:
+        if self._refused:
+            self.pauses.append(time.monotonic() - self._refused)
+            self._refused = 0.0
         if self.refusals:
+            self._refused = time.monotonic()
             return self.refusals.pop(0)
         if asked.headers.get("authorization") != f"Bearer {KEY}":
             return refusal(401, "Invalid API Key provided: sk_****")

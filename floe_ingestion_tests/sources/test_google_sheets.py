@@ -14,6 +14,7 @@ import pytest
 
 from floe_ingestion.errors import ConfigurationError, IngestionError, SourceRejected, SourceUnavailable
 from floe_ingestion.pipeline import IngestionPipeline
+from floe_ingestion.secrets import redact
 from floe_ingestion.sources.google_sheets import GoogleSheetsConnector
 from floe_ingestion.sources.sheet_ranges import area_of, letters
 from floe_ingestion_tests.http_server import Answer
@@ -75,7 +76,7 @@ def test_types_follow_from_all_cells_and_their_formats(book: FakeSheets, lake: L
         "mixed": [1, "n/a"],
         "yes": [True, False],
         "day": [date(2024, 2, 29), date(1900, 1, 1)],
-        "at": [None, datetime(2024, 1, 31, 10, 15, 30)],
+        "at": [None, Shown(45322.4274305555, "DATE_TIME")],  # as many digits as a spreadsheet keeps
         "clock": [time(9, 30), time(23, 59, 59)],
         "zip": ["01067", 10115],
         "long": [2.0**40, 3],
@@ -273,6 +274,14 @@ def test_a_mistake_in_a_sheet_names_the_cell(
         lake.load(made(**options))
 
 
+def test_a_cell_is_named_right_behind_a_gap_that_parts_answers(book: FakeSheets, lake: Lake, made: Made) -> None:
+    book.rows = 9000
+    book.sheets["orders"] = [["id"], [1], *([] for _ in range(4997)), [Broken()]]
+
+    with pytest.raises(SourceRejected, match="'orders'!A5000 holds a formula without a value"):
+        lake.load(made())
+
+
 def test_a_formula_without_a_value_can_mean_nothing(book: FakeSheets, lake: Lake, made: Made) -> None:
     book.sheets["orders"] = [["id", "b"], [1, Broken("N_A")], [2, 5]]
 
@@ -321,6 +330,7 @@ def test_a_key_may_stand_in_a_file_beside_floe_yaml(book: FakeSheets, lake: Lake
     lake.load(made(config={"credentials": "key.json"}))
 
     assert lake.values("bronze.orders") == [1, 2]
+    assert "ya29.1" not in redact("the token ya29.1")
 
 
 def spoiled(key: str, **values: Any) -> str:
