@@ -207,6 +207,18 @@ def test_a_limit_that_lasts_sends_the_run_away(shop: FakeStripe, lake: Lake, mad
     assert raised.value.retry_after == 30
 
 
+def test_a_server_that_is_down_is_tried_again(
+    shop: FakeStripe, lake: Lake, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME__REQUEST_MAX_ATTEMPTS", "1")
+    shop.refusals = [refusal(503, "Something went wrong on Stripe's end.", {"Retry-After": "20"})]
+
+    with pytest.raises(SourceUnavailable, match="503 Service Unavailable \\(Something went wrong") as raised:
+        lake.load(made("charges"))
+
+    assert raised.value.retry_after == 20
+
+
 def test_a_wrong_key_is_told_without_the_key(shop: FakeStripe, lake: Lake, made: Made) -> None:
     with pytest.raises(SourceRejected, match="401 Unauthorized") as raised:
         lake.load(made("charges", api_key="sk_test_wr0ng"))
