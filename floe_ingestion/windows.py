@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from floe_ingestion.errors import ConfigurationError
-from floe_ingestion.spec import PartitionsSpec, PartitionType
+from floe_ingestion.spec import PartitionsSpec
+from floe_ingestion.spec_partitions import PartitionType
 from floe_ingestion.staging import Window
 
 _ONLY = ""
