@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timezone
 from decimal import Decimal
@@ -17,11 +18,11 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from floe_ingestion import IcebergIOManager
+from floe_ingestion import IcebergIOManager, IcebergLakeResource
 from floe_ingestion.errors import ConfigurationError, PermanentError
 from floe_ingestion.frames import batches_of
 from floe_ingestion.spec_stored import StoreSettings, settings_of
-from floe_ingestion_tests.dagster_fixtures import Project, category, failure, metadata
+from floe_ingestion_tests.dagster_fixtures import QUIET, Project, category, failure, metadata
 from floe_ingestion_tests.dagster_fixtures import materialize_again as materialize
 from floe_ingestion_tests.lake import Lake
 
@@ -286,6 +287,39 @@ def test_a_retried_step_writes_nothing_again(project: Project) -> None:
 
     assert project.rows("marts.cats", "id") == [1]
     assert len(project.snapshots("marts.cats")) == 1
+
+
+class FailsOnceForGood(IcebergIOManager):
+    """As a worker that is lost behind the commit."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        super().handle_output(context, obj)
+        marker = self.lake.staging_folder.parent / "failed"
+        if not marker.exists():
+            marker.touch()
+            raise dg.Failure("the worker is gone", allow_retries=False)
+
+
+def appending_job() -> dg.JobDefinition:
+    """A job that appends a row, as another process would find it."""
+    asset = returning(lambda: [{"id": 1}], metadata={"floe/write_disposition": "append"})
+    io_manager = FailsOnceForGood(lake=IcebergLakeResource(home=os.environ["STORING_HOME"]))
+    definitions = dg.Definitions([asset], resources={"iceberg_io_manager": io_manager}, jobs=[dg.define_asset_job("j")])
+    return definitions.resolve_job_def("j")
+
+
+def test_a_run_that_goes_on_from_one_that_failed_stores_nothing_twice(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORING_HOME", project.lake.home)
+    job, config = dg.reconstructable(appending_job), {"execution": {"config": {"in_process": {}}}, **QUIET}
+    with dg.instance_for_test(temp_dir=str(project.folder)) as instance:
+        failed = dg.execute_job(job, instance, run_config=config)
+        options = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
+        went_on = dg.execute_job(job, instance, run_config=config, reexecution_options=options)
+
+    assert (failed.success, went_on.success) == (False, True)
+    assert project.rows("marts.cats", "id") == [1]
 
 
 def test_what_a_run_stores_is_shown(project: Project) -> None:
