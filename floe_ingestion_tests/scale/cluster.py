@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -184,8 +185,9 @@ def cluster(folder: Path, postgres_folder: Path) -> Iterator[Cluster]:
         made = Cluster(folder, databases, stack.enter_context(redis(folder)))
         shutil.copytree(EXAMPLE, made.project)
         settings = made.project / "celery.yaml"
-        written = settings.read_text()
-        settings.write_text(written.replace("visibility_timeout: 7200", f"visibility_timeout: {SECONDS_UNTIL_LOST}"))
+        hurried, count = re.subn(r"(?<=visibility_timeout: )\d+", str(SECONDS_UNTIL_LOST), settings.read_text())
+        assert count == 1
+        settings.write_text(hurried)
         stack.callback(made.stop)
         yield made
 
