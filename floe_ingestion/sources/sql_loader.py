@@ -15,6 +15,7 @@ from dlt.common.libs.pyarrow import get_py_arrow_datatype, py_arrow_to_table_sch
 from dlt.sources.sql_database import TableLoader
 
 from floe_ingestion.errors import SourceRejected
+from floe_ingestion.sources.ahead import read_ahead
 from floe_ingestion.sources.sql_types import caster, declared, without_rounding, written_out
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class DeclaredLoader(TableLoader):
             pre_execution_query=first,
         )
         try:
-            for batch in reader:
+            for batch in read_ahead(reader):
                 yield pa.Table.from_batches([batch])
         except BaseException as error:  # ConnectorX breaks down with what is no Exception
             if (match := _COLUMN.search(str(error))) is None:
