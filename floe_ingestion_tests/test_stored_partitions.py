@@ -28,6 +28,9 @@ pytestmark = pytest.mark.dagster
 
 DAYS = dg.DailyPartitionsDefinition("2024-03-01", end_offset=0, end_date="2024-03-06")
 HOURS = dg.HourlyPartitionsDefinition("2024-03-01-00:00", end_date="2024-03-04-00:00")
+QUARTERS = dg.TimeWindowPartitionsDefinition(
+    start="2024-03-01-00:00", cron_schedule="*/15 * * * *", fmt="%Y-%m-%d-%H:%M", end="2024-03-02-00:00"
+)
 REGIONS = dg.StaticPartitionsDefinition(["eu", "us", "asia"])
 BOTH = dg.MultiPartitionsDefinition({"day": DAYS, "region": REGIONS})
 UTC = timezone.utc
@@ -146,6 +149,28 @@ def test_days_of_another_zone_are_its_days(project: Project) -> None:
 
     assert project.rows("marts.visits", "at") == moments
     assert category(result) == "OutsideWindow"
+
+
+@pytest.mark.parametrize(
+    ("partitions", "key", "begins", "transform"),
+    [
+        (dg.DailyPartitionsDefinition("2024-03-01", hour_offset=6), "2024-03-02", "2024-03-02 06:00", "day"),
+        (dg.MonthlyPartitionsDefinition("2024-01-05", day_offset=5), "2024-03-05", "2024-03-05 00:00", "month"),
+        (dg.WeeklyPartitionsDefinition("2024-03-01"), "2024-03-03", "2024-03-03 00:00", "day"),
+        (QUARTERS, "2024-03-01-00:15", "2024-03-01 00:15", "hour"),
+    ],
+    ids=["days from six", "months from the fifth", "weeks", "quarters of an hour"],
+)
+def test_partitions_may_begin_at_any_time(
+    project: Project, partitions: dg.PartitionsDefinition, key: str, begins: str, transform: str
+) -> None:
+    moment = datetime.fromisoformat(begins).replace(tzinfo=UTC)
+    run(project, stored(lambda context: [{"at": moment}], partitions, "at"), key)
+    before = [{"at": moment - timedelta(seconds=1)}]
+
+    assert category(run(project, stored(lambda context: before, partitions, "at"), key, fails=True)) == "OutsideWindow"
+    assert project.rows("marts.visits", "at") == [moment]
+    assert [str(field.transform) for field in project.table("marts.visits").spec().fields] == [transform]
 
 
 @pytest.mark.parametrize("key", ["eu", "us"])
