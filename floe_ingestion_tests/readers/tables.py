@@ -204,6 +204,12 @@ def by_uuid(lake: Lake) -> list[Row]:
     return _typed(lake, "raw.by_uuid", columns, partition_by=("key",))
 
 
+def by_uuid_bucket(lake: Lake) -> list[Row]:
+    """Buckets of UUIDs."""
+    columns = {"id": (pa.int64(), [1, 2, 3]), "key": (pa.uuid(), [*KEYS, None])}
+    return _typed(lake, "raw.by_uuid_bucket", columns, partition_by=("bucket(4, key)",))
+
+
 def by_day(lake: Lake) -> list[Row]:
     """Daily partitions, of which one was replaced."""
     spec = table_spec("raw.by_day", partitions={"type": "daily", "column": "at", "start": "2024-01-01"})
@@ -318,6 +324,7 @@ MAKERS: tuple[Callable[[Lake], list[Row]], ...] = (
     by_bytes,
     by_fixed,
     by_uuid,
+    by_uuid_bucket,
     by_day,
     by_bucket,
     by_piece,
