@@ -125,9 +125,12 @@ class JsonApi:
 
 
 def pause_of(response: Response, tries: int) -> float:
-    """Seconds until the API answers again: as it says, or twice as long each time."""
+    """Seconds until the API answers again: as it says, or twice as long each time.
+
+    At least a second more each time, so that an API that says 0 for ever is not asked for ever.
+    """
     pause = asked_pause(response)
-    return min(2.0**tries, _LONGEST_PAUSE) if pause is None else pause
+    return min(2.0**tries, _LONGEST_PAUSE) if pause is None else max(pause, float(tries))
 
 
 def asked_pause(response: Response) -> float | None:

@@ -11,6 +11,7 @@ import pytest
 
 from floe_ingestion.errors import ConfigurationError, SourceRejected, SourceUnavailable
 from floe_ingestion.pipeline import IngestionPipeline
+from floe_ingestion.sources.json_api import JsonApi
 from floe_ingestion.sources.stripe import StripeConnector
 from floe_ingestion.sources.stripe_resources import LISTINGS, TIMES
 from floe_ingestion.staging import Window
@@ -205,6 +206,16 @@ def test_a_limit_that_lasts_sends_the_run_away(shop: FakeStripe, lake: Lake, mad
         lake.load(made("charges", max_wait_seconds=5))
 
     assert raised.value.retry_after == 30
+
+
+def test_an_api_that_says_to_come_at_once_is_not_asked_for_ever(shop: FakeStripe) -> None:
+    shop.refusals = [refusal(429, "Too many requests", {"Retry-After": "0"})] * 50
+    api = JsonApi(shop.url, lambda request: request, lambda response: "", patience=2)
+
+    with pytest.raises(SourceUnavailable, match="the rate limit is used up"):
+        api.ask("charges")
+
+    assert len(shop.asked) == 3
 
 
 def test_a_server_that_is_down_is_tried_again(
