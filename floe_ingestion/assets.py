@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster_dlt import build_dlt_asset_specs
 
-from floe_ingestion.checks import check_specs, checks_alone, checks_of_load
+from floe_ingestion.checks import audited, check_specs, checks_alone, checks_of_load
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.mistakes.report import Report
 from floe_ingestion.partitions import backfill_policy, partition_of, partitions_definition, window_of
@@ -32,7 +32,7 @@ from floe_ingestion.spec import (
     TableSpec,
     WriteDisposition,
 )
-from floe_ingestion.spec_checks import CheckSpec
+from floe_ingestion.spec_checks import CheckSpec, Publish
 from floe_ingestion.staging import LoadRequest, Provenance
 from floe_ingestion.translator import FloeDltTranslator, Presentation, source_key, table_key
 
@@ -92,6 +92,7 @@ def dlt_asset(
     columns: Mapping[str, str] | None = None,
     partition_by: Sequence[str] = (),
     checks: Sequence[CheckSpec | Mapping[str, Any]] = (),
+    publish: Publish = "direct",
     retry: RetrySpec | None = None,
     group: str | None = None,
     description: str | None = None,
@@ -120,6 +121,7 @@ def dlt_asset(
                 "schema_contract": schema_contract,
                 "columns": columns or {},
                 "partition_by": partition_by,
+                "publish": publish,
             },
             {
                 "incremental": incremental,
@@ -204,6 +206,8 @@ def _land(
         log=context.log.info,
     )
     for staged in ingestion.stage(pipeline, request):
+        if staged.table.publish == "audit":
+            yield from audited(context, staged, io_manager)
         yield dg.MaterializeResult(asset_key=table_key(staged.table), value=staged)
         yield from checks_of_load(context, staged, io_manager)
 
@@ -213,6 +217,11 @@ def _report(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """A plugin that writes by itself: run it, and show what it says of its run."""
     source = pipeline.source
+    if any(table.publish == "audit" for table in tables):
+        raise PermanentError(
+            f"{pipeline.name} is published by audit, and the ingestion plugin {ingestion.name!r} writes by itself. "
+            f"Use the plugin dlt for it, or leave `publish` out."
+        )
     if source is None:
         raise PermanentError(
             f"{pipeline.name} is a Python function, and the ingestion plugin {ingestion.name!r} does not stage rows. "

@@ -8,11 +8,12 @@ table as it is: the same specs serve both, because the step can be asked for its
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from floe_ingestion.errors import PermanentError
+from floe_ingestion.errors import GateFailed, PermanentError
 from floe_ingestion.formats import TableName
 from floe_ingestion.io_manager import IcebergIOManager
 from floe_ingestion.mistakes.report import Report
@@ -42,24 +43,27 @@ def checks_of_load(
     chosen = _chosen(context, table_key(staged.table), staged.table.checks)
     if not chosen:
         return
-    from floe_ingestion.iceberg.moments import moment_of_load
-    from floe_ingestion.verdict import Subject
+    from floe_ingestion.landing import subject_of_load
 
     landed, table = staged.receipt.landed, staged.receipt.table
     manager = _manager(io_manager, str(staged.table))
     if landed is None:
         raise PermanentError(f"{staged.table}: nobody says what was committed, so that its checks have nothing to see.")
-    subject = Subject(
-        name=str(staged.table),
-        moment=moment_of_load(table, landed.snapshot_id, landed.load_id),
-        spec=staged.table,
-        key=staged.key or staged.table.primary_key,
-        window=staged.window,
-        partition=staged.provenance.partition,
-        staged=staged,
-        landed=landed,
-    )
-    yield from _results(context, table_key(staged.table), chosen, subject, manager)
+    subject = subject_of_load(staged, landed, table)
+    yield from _results(context, table_key(staged.table), chosen, subject, manager, staged.receipt.verdicts)
+
+
+def audited(context: dg.AssetExecutionContext, staged: StagedTable, io_manager: Any) -> Iterator[dg.AssetCheckResult]:
+    """Land what is to be audited before it is materialised: where a gate fails, its results are all there is."""
+    manager = _manager(io_manager, str(staged.table))
+    try:
+        manager.land(staged)
+    except GateFailed:
+        key = table_key(staged.table)
+        for check in _chosen(context, key, staged.table.checks):
+            if check.key in staged.receipt.verdicts:
+                yield _result(key, check, staged.receipt.verdicts[check.key])
+        raise
 
 
 def checks_alone(
@@ -97,6 +101,8 @@ def table_checks(
     """
     report = Report(f"table_checks({table!r})")
     checked = report.validated(_Checked, {"table": table, "checks": checks}, ()).model
+    if checked is not None and any(check.gate for check in checked.checks):
+        report.add(("checks",), "holds a `gate`, and nothing is loaded here that it could keep back. Leave it out")
     if checked is not None and freshness_policy(checked.checks) is not None:
         report.add(("checks",), "`freshness` names no column. Write one, or give the asset a `dg.FreshnessPolicy`")
     report.close()
@@ -183,13 +189,19 @@ def _subject(
 
 
 def _results(
-    context: Selected, key: dg.AssetKey, checks: Sequence[CheckSpec], subject: "Subject", manager: IcebergIOManager
+    context: Selected,
+    key: dg.AssetKey,
+    checks: Sequence[CheckSpec],
+    subject: "Subject",
+    manager: IcebergIOManager,
+    known: Mapping[str, "Verdict"] = MappingProxyType({}),
 ) -> Iterator[dg.AssetCheckResult]:
+    """The result of each check; a verdict that is `known` already is about the same snapshot."""
     from floe_ingestion.judging import judge
 
     for check in checks:
         with private_folder(manager.lake.staging_folder) as folder:
-            verdict = judge(check, subject, folder)
+            verdict = known.get(check.key) or judge(check, subject, folder)
         if not verdict.passed:
             context.log.warning(f"{subject.name}: the check {check.key} failed: {verdict.sentence}")
         yield _result(key, check, verdict)

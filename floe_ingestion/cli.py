@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from floe_ingestion.cli_audit import audit
 from floe_ingestion.cli_base import DEBUG, FAILURE, command, spec_option, table_of, width
 from floe_ingestion.cli_pools import pools
 from floe_ingestion.cli_tables import cursor, maintain
@@ -190,3 +191,4 @@ def _check_source(pipeline: IngestionPipeline) -> str:
 main.add_command(maintain)
 main.add_command(cursor)
 main.add_command(pools)
+main.add_command(audit)

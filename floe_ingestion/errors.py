@@ -16,6 +16,7 @@
         ├── UnsupportedType         a column whose type Iceberg has no place for
         ├── ContractBroken          schema_contract forbids what the source now sends
         ├── OtherTable              a resource sends rows to a table that is not its own
+        ├── GateFailed              a load is kept on its branch, because a check marked as a gate failed
         ├── KeyViolation            a merge key is absent or null
         └── OutsideWindow           rows that do not belong to the partition being loaded
 
@@ -24,7 +25,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -211,6 +212,19 @@ class OtherTable(PermanentError):
         super().__init__(
             f"{table}: resource {resource!r} also sends rows to {other}. One resource lands in one table: make "
             f"that a resource of its own."
+        )
+
+
+class GateFailed(PermanentError):
+    """A load was committed on a branch of its own, and a check keeps it there; `failed` says what was found."""
+
+    def __init__(self, table: str, branch: str, failed: Mapping[str, str]) -> None:
+        self.table, self.branch, self.failed = table, branch, dict(failed)
+        told = "; ".join(f"{name}: {sentence}" for name, sentence in failed.items())
+        super().__init__(
+            f"{table}: the load stays on the branch {branch}, and main is as it was, because of {told}. To look at it: "
+            f"table.scan().use_ref({branch!r}); to publish it all the same: floe-ingestion audit publish {table} "
+            f"{branch}; to drop it: floe-ingestion audit drop {table} {branch}. The next load starts from main again."
         )
 
 

@@ -16,7 +16,7 @@ from floe_ingestion.resources import IcebergLakeResource
 from floe_ingestion.retries import dagster_failures, is_last_attempt
 from floe_ingestion.shown import first_rows, materialization_metadata, sentence
 from floe_ingestion.spec_stored import ReadSettings, settings_of
-from floe_ingestion.staging import StagedTable
+from floe_ingestion.staging import Landed, StagedTable
 from floe_ingestion.storing import stage_rows
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class IcebergIOManager(dg.ConfigurableIOManager):
         place = context.asset_key.to_user_string() if context.has_asset_key else context.name
         with dagster_failures(place, last=is_last_attempt(context)):
             if isinstance(obj, StagedTable):
-                self._land(context, self.lake.connect(), obj)
+                self._land(context, obj)
             else:
                 self._store(context, obj)
 
@@ -76,17 +76,29 @@ class IcebergIOManager(dg.ConfigurableIOManager):
         catalog, home = self.lake.connect(), self.lake.staging_folder
         with private_folder(home) as folder:
             staged = stage_rows(batches, spec, window, provenance_of(context), catalog, folder)
-            self._land(context, catalog, staged)
+            self._land(context, staged, catalog)
 
-    def _land(self, context: dg.OutputContext, catalog: Catalog, staged: StagedTable) -> None:
-        from floe_ingestion.iceberg.commit import commit, load_table
+    def land(self, staged: StagedTable, catalog: Catalog | None = None) -> Landed:
+        """Commit what was staged, unless that has been done; what it made is left in its receipt.
 
-        preview = first_rows(staged)  # the commit moves the files
-        landed = commit(catalog, staged, staged.provenance, self.lake.staging_folder)
+        Raises errors of `floe_ingestion.errors`, among them `GateFailed` for a load that stays on its branch.
+        """
+        from floe_ingestion.iceberg.commit import load_table
+        from floe_ingestion.landing import land
+
+        receipt = staged.receipt
+        if receipt.landed is None:
+            catalog = catalog or self.lake.connect()
+            receipt.preview = first_rows(staged)  # the commit moves the files
+            receipt.landed = land(catalog, staged, staged.provenance, self.lake.staging_folder)
+            receipt.table = load_table(catalog, staged.table.identifier)
+        return receipt.landed
+
+    def _land(self, context: dg.OutputContext, staged: StagedTable, catalog: Catalog | None = None) -> None:
+        landed = self.land(staged, catalog)
         context.log.info(sentence(landed, staged))
         for warning in staged.warnings:
             context.log.warning(warning)
-        table = load_table(catalog, staged.table.identifier)
-        staged.receipt.landed, staged.receipt.table = landed, table
         single = context.has_asset_partitions and len(context.asset_partition_keys) == 1
+        preview, table = staged.receipt.preview, staged.receipt.table
         publish(context, staged, landed, table, materialization_metadata(staged, landed, table, preview, single))

@@ -14,7 +14,7 @@ from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.sources.base import ResourceSpec
 from floe_ingestion.spec import ContractSpec, DefaultsSpec, DestinationSpec, IncrementalSpec, SourceSpec, TableSpec
-from floe_ingestion.spec_checks import mistake_of_check
+from floe_ingestion.spec_checks import mistake_of_check, mistake_of_gates
 
 _BESIDE_PARTITIONS = "stands beside `partitions`, and the window of a partition takes its place. Remove one"
 _BESIDE_REPLACE = (
@@ -221,9 +221,11 @@ def _check_checks(
     """Note the checks whose defaults the table does not give."""
     own = {place for resource, place in resources if resource.checks is not None}
     for landing in found:
-        for check in landing.table.checks:
-            if mistake := mistake_of_check(check, landing.table):
-                report.add((*(landing.resource if landing.resource in own else at), "checks"), mistake)
+        place = (*(landing.resource if landing.resource in own else at), "checks")
+        table = landing.table
+        for mistake in (mistake_of_gates(table), *(mistake_of_check(check, table) for check in table.checks)):
+            if mistake is not None:
+                report.add(place, mistake)
 
 
 def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, name: tuple[str, ...]) -> TableSpec:

@@ -105,7 +105,7 @@ class DltIngestionResource(dg.ConfigurableResource, IngestionPlugin):  # type: i
         were committed), `execution_time_s` (wall clock), and `tables`, one entry each. Raises errors of
         `floe_ingestion.errors`; tables before the failing one have landed.
         """
-        from floe_ingestion.iceberg.commit import commit
+        from floe_ingestion.landing import land
 
         if not isinstance(pipeline, IngestionPipeline):
             raise PermanentError(
@@ -122,7 +122,7 @@ class DltIngestionResource(dg.ConfigurableResource, IngestionPlugin):  # type: i
         landed: list[Landed] = []
         warnings: dict[str, list[str]] = {}
         for staged in stage(pipeline, LoadRequest(), catalog, self.lake.staging_folder):
-            landed.append(commit(catalog, staged, Provenance(), self.lake.staging_folder))
+            landed.append(land(catalog, staged, Provenance(), self.lake.staging_folder))
             warnings[landed[-1].table] = list(staged.warnings)
         return {
             "rows_loaded": sum(table.rows_added + table.rows_updated for table in landed),

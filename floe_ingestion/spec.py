@@ -30,10 +30,12 @@ from floe_ingestion.formats import (
     mistake_of_place,
 )
 from floe_ingestion.naming import normalize_column
-from floe_ingestion.spec_checks import Checks
+from floe_ingestion.spec_checks import Checks, Publish
 from floe_ingestion.spec_partitions import Name as Name
 from floe_ingestion.spec_partitions import Names as Names
 from floe_ingestion.spec_partitions import PartitionsSpec as PartitionsSpec
+from floe_ingestion.spec_plugins import PluginChoice as PluginChoice
+from floe_ingestion.spec_plugins import PluginsSpec as PluginsSpec
 from floe_ingestion.spec_runs import MaintenanceSpec as MaintenanceSpec
 from floe_ingestion.spec_runs import RetrySpec as RetrySpec
 from floe_ingestion.spec_runs import ScheduleSpec as ScheduleSpec
@@ -115,6 +117,8 @@ class DestinationSpec(StrictModel):
     columns: Columns = Field(default={})
     partition_by: Names = ()
     properties: Mapping[str, str] = {}
+    publish: Publish = "direct"
+    """`audit`: on a branch, until the checks that are marked `gate: true` hold."""
 
     @model_validator(mode="after")
     def _one_place(self) -> DestinationSpec:
@@ -224,6 +228,7 @@ class TableSpec(StrictModel):
     own_names: bool = False
     """Columns keep the names that they come with; else they become snake case."""
     checks: Checks = ()
+    publish: Publish = "direct"
     description: str | None = None
 
     def column(self, name: str) -> str:
@@ -237,21 +242,6 @@ class TableSpec(StrictModel):
 
     def __str__(self) -> str:
         return ".".join(self.identifier)
-
-
-class PluginChoice(StrictModel):
-    """One plugin by name, with its configuration; texts may hold `${VARIABLE}`."""
-
-    type: str = Field(min_length=1, examples=["sql"])
-    config: Mapping[str, Any] = {}
-
-
-class PluginsSpec(StrictModel):
-    """Which plugins the run uses. The default is dlt, a SQLite catalog and a local warehouse folder."""
-
-    ingestion: PluginChoice = PluginChoice(type="dlt")
-    catalog: PluginChoice = PluginChoice(type="sql")
-    storage: PluginChoice = PluginChoice(type="local")
 
 
 class Spec(StrictModel):

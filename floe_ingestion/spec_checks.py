@@ -50,6 +50,9 @@ Value = str | Flag | Annotated[int, Strict()] | Number | Time
 Bound = Annotated[int, Strict()] | Number | Time
 
 
+Publish = Literal["direct", "audit"]
+
+
 class _Check(StrictModel):
     """What every check says of itself."""
 
@@ -58,6 +61,8 @@ class _Check(StrictModel):
     severity: Literal["warn", "error"] = "error"
     blocking: Flag = False
     """Whether a failure holds back the assets downstream."""
+    gate: Flag = False
+    """Whether a failure keeps the load from being published (`publish: audit`)."""
 
     @property
     def key(self) -> str:
@@ -68,6 +73,8 @@ class _Check(StrictModel):
     def _blocks_by_errors(self) -> _Check:
         if self.blocking and self.severity == "warn":
             raise ValueError("is `blocking` and only warns. Write `severity: error`, or leave `blocking` out")
+        if self.gate and self.severity == "warn":
+            raise ValueError("is a `gate` and only warns. Write `severity: error`, or leave `gate` out")
         return self
 
     def _columns(self) -> tuple[str, ...]:
@@ -103,10 +110,10 @@ class FreshnessCheck(_Check):
     def _judged_by_dagster(self) -> FreshnessCheck:
         if self.column is not None:
             return self
-        if self.severity == "warn" or self.blocking or self.name is not None:
+        if self.severity == "warn" or self.blocking or self.gate or self.name is not None:
             raise ValueError(
-                "names no column, so that it becomes Dagster's freshness policy, which has no `severity`, `blocking` "
-                "or `name`. Write a `column`, or leave these out"
+                "names no column, so that it becomes Dagster's freshness policy, which has no `severity`, `blocking`, "
+                "`gate` or `name`. Write a `column`, or leave these out"
             )
         if age(self.max_age) < _SHORTEST_POLICY:
             raise ValueError(f"has the max_age {self.max_age}, and Dagster looks once a minute. Write 1m or more")
@@ -188,6 +195,16 @@ def _distinct(checks: tuple[_Check, ...]) -> tuple[_Check, ...]:
 
 
 Checks = Annotated[tuple[CheckSpec, ...], AfterValidator(_distinct)]
+
+
+def mistake_of_gates(table: TableSpec) -> str | None:
+    """What is wrong between how a table is published and its gates."""
+    gates = [check.key for check in table.checks if check.gate]
+    if table.publish == "audit" and not gates:
+        return f"{table} is published by audit, and none of its checks is a gate. Mark one with `gate: true`"
+    if table.publish == "direct" and gates:
+        return f"{gates[0]!r} is a gate, and {table} is published at once. Write `publish: audit` in the destination"
+    return None
 
 
 def mistake_of_check(check: CheckSpec, table: TableSpec) -> str | None:

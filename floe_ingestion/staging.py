@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
 
+    from floe_ingestion.verdict import Verdict
+
 
 ColumnKind = Literal["timestamptz", "timestamp", "date", "text", "integer"]
 """What a partition column may hold; integers are seconds since 1970."""
@@ -206,6 +208,9 @@ class Receipt:
     landed: Landed | None = None
     table: Table | None = None
     """As it was loaded behind the commit; it may have moved on."""
+    preview: str = ""
+    verdicts: dict[str, Verdict] = field(default_factory=dict[str, "Verdict"])
+    """Of the checks that were judged before the load was published."""
 
 
 def _bound(moment: datetime, kind: ColumnKind) -> Bound:

@@ -25,17 +25,14 @@ MOST_LINES = 300
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "formats", "naming", "store_errors"),
     ("secrets",),
-    (
-        *("spec", "spec_checks", "spec_runs", "spec_partitions", "spec_stored", "spec_triggers"),
-        *("staging", "classify", "mistakes", "mistakes.*"),
-    ),
+    ("spec", "spec_*", "staging", "classify", "mistakes", "mistakes.*"),
     ("plugins", "plugins.*"),
     ("iceberg", "iceberg.*"),
     ("sources", "sources.*"),
     ("resolution", "loading"),
     (
         *("sink", "rows", "row_types", "facts", "behind", "pipeline", "lake", "upkeep", "frames", "storing"),
-        *("verdict", "reconciling", "judging"),
+        *("verdict", "reconciling", "judging", "landing"),
     ),
     (
         *("resources", "io_manager", "shown", "asset_page", "asset_tables", "windows", "automation", "translator"),
@@ -44,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("assets", "checks", "schedules", "sensors", "pools", "maintenance_jobs"),
     ("definitions",),
     ("running", "component"),
-    ("cli", "cli_base", "cli_tables", "cli_pools", "testing", "testing_case"),
+    ("cli", "cli_base", "cli_tables", "cli_audit", "cli_pools", "testing", "testing_case"),
 )
 DAGSTER_SIDE = LAYERS[8] + LAYERS[9] + LAYERS[10] + LAYERS[11]
 HEAVY = ("dagster", "dagster_dlt", "dlt", "pyiceberg", "pyarrow", "sqlalchemy", "polars", "pandas", "connectorx")

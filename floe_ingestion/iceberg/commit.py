@@ -18,12 +18,6 @@ from functools import partial
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import (
-    CommitFailedException,
-    NoSuchTableError,
-    TableAlreadyExistsError,
-    ValidationException,
-)
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
@@ -38,17 +32,19 @@ from floe_ingestion.iceberg.beside import land_with_rejected
 from floe_ingestion.iceberg.changes import changes
 from floe_ingestion.iceberg.deletes import delete_file
 from floe_ingestion.iceberg.duplicates import without_duplicates
+from floe_ingestion.iceberg.moments import pinned
 from floe_ingestion.iceberg.namespaces import ensure_namespace
 from floe_ingestion.iceberg.plan import Merge
-from floe_ingestion.iceberg.refusals import was_refused
+from floe_ingestion.iceberg.publishing import Gate, release
 from floe_ingestion.iceberg.schema import SchemaPlan
-from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot, plan_again_rather_than_replay
+from floe_ingestion.iceberg.sending import CONFLICTS, Sender
+from floe_ingestion.iceberg.sending import load_table as load_table
+from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import Landed, Provenance, StagedFile, StagedTable
 
 logger = logging.getLogger(__name__)
 
-_CONFLICTS = (CommitFailedException, ValidationException, TableAlreadyExistsError)
 _ATTEMPTS = 10
 _LONGEST_WAIT = 5.0
 
@@ -63,8 +59,12 @@ NEW_TABLE_PROPERTIES: Mapping[str, str] = {
 }
 
 
-def commit(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path) -> Landed:
+def commit(
+    catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path, gate: Gate | None = None
+) -> Landed:
     """Land `staged` in one commit and tell what it made; below `folder` files are written that have to be rewritten.
+
+    With a `gate` it is committed on a branch, and published by a second commit where the gate lets it pass.
 
     Raises `StaleCursor` where another run landed the same rows, `CommitConflict` where others kept winning,
     and `OutcomeUnknown` where the catalog went away in the middle; what else the catalog or its storage
@@ -75,17 +75,18 @@ def commit(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder
         with tempfile.TemporaryDirectory(prefix="load-", dir=folder, ignore_cleanup_errors=True) as own:
 
             def land(load: StagedTable, by: Provenance) -> Landed:
-                return _land(catalog, load, by, Path(own))
+                # Rejected rows are not audited: they say what is wrong with a load.
+                return _land(catalog, load, by, Path(own), gate if load.given_up is None else None)
 
             if staged.rejected is None:
                 return land(staged, provenance)
             return land_with_rejected(staged, provenance, partial(load_table, catalog), land)
 
 
-def _land(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path) -> Landed:
+def _land(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path, gate: Gate | None) -> Landed:
     # Of rejected rows another attempt of the same run may bring more: only this very load has landed before.
     known_as = provenance if staged.given_up is None else Provenance()
-    load = _Load(catalog, staged, provenance, folder)
+    load = _Load(catalog, staged, provenance, folder, gate)
     for attempt in range(_ATTEMPTS):
         table = load_table(catalog, staged.table.identifier)
         planned_on = table.metadata_location if table is not None else None  # the commit renews the table object
@@ -94,7 +95,7 @@ def _land(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder:
         load.require_fresh_cursor(table)
         try:
             return load.attempt(table)
-        except (*_CONFLICTS, FileNotFoundError) as error:
+        except (*CONFLICTS, FileNotFoundError) as error:
             if isinstance(error, FileNotFoundError) and load.table_is_still(planned_on):
                 raise  # not expired since it was planned, but lost
             logger.info("%s: planning again after attempt %s: %s", staged.table, attempt + 1, error)
@@ -103,19 +104,13 @@ def _land(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder:
     raise CommitConflict(str(staged.table), _ATTEMPTS)
 
 
-def load_table(catalog: Catalog, identifier: tuple[str, ...]) -> Table | None:
-    """The table, or None if there is none (or no such namespace)."""
-    with lake_errors(".".join(identifier)):
-        try:
-            return catalog.load_table(identifier)
-        except NoSuchTableError:
-            return None
-
-
 class _Load:
     """One load on its way in; keeps across attempts what has been placed already."""
 
-    def __init__(self, catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path) -> None:
+    def __init__(
+        self, catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path, gate: Gate | None
+    ) -> None:
+        self._gate, self._sender = gate, Sender(catalog, staged, on_branch=gate is not None)
         self.catalog, self.staged, self.provenance, self.folder = catalog, staged, provenance, folder
         self.duplicates = 0
         self._placed: dict[Path, str] = {}
@@ -144,16 +139,20 @@ class _Load:
                 self.remove_placed()
                 return report.unchanged(table, self.staged, plan, self.duplicates)
             snapshot_id = self._stage(transaction, plan)
-        except _CONFLICTS:
+        except CONFLICTS:
             raise
         except BaseException:
             self._withdraw(transaction)  # nothing was sent
             raise
-        self._send(transaction)
-        if table is None:
-            self._require_created()
+        self._send(transaction, creates=table is None)
         self._remove_unused(plan)
-        return report.landed(transaction._table, snapshot_id, self.staged, plan, before, self.duplicates)
+        # On a branch, the columns of the load are not yet those of the table.
+        made = pinned(transaction._table, snapshot_id)
+        assert made is not None
+        landed = report.landed(made, snapshot_id, self.staged, plan, before, self.duplicates)
+        if self._gate is None:
+            return landed
+        return release(self.catalog, self.staged, landed, self._gate, self._placed.values())
 
     def remove_placed(self) -> None:
         """The load did not land: what it put into the warehouse goes again, where that can be done."""
@@ -172,11 +171,6 @@ class _Load:
         """Whether nobody has committed since the table was at `metadata_location`."""
         now = load_table(self.catalog, self.staged.table.identifier)
         return (now.metadata_location if now is not None else None) == metadata_location
-
-    def _require_created(self) -> None:
-        """Not every catalog lets only one of two first writers create a table: the later may undo the earlier."""
-        if report.find_snapshot(self._look_again(), Provenance(), self.staged.load_id) is None:
-            raise CommitFailedException(f"{self.staged.table}: another writer created the table over this one")
 
     def _remove_unused(self, plan: Merge) -> None:
         """What earlier attempts placed and this one, planned anew, has no use for."""
@@ -237,6 +231,15 @@ class _Load:
         snapshot.commit()
         return snapshot.snapshot_id
 
+    def _send(self, transaction: Transaction, creates: bool) -> None:
+        try:
+            self._sender.send(transaction, creates)
+        except (*CONFLICTS, OutcomeUnknown):
+            raise
+        except Exception:
+            self._withdraw(transaction)  # it was refused
+            raise
+
     def _place(self, files: Iterable[StagedFile], table: Table) -> None:
         """Put what is not there yet into the table's data folder."""
         new = [file for file in files if file.path not in self._placed]
@@ -256,31 +259,6 @@ class _Load:
             cursors.CURSOR: self.staged.cursor or "",
         }
         return {key: value for key, value in found.items() if value}
-
-    def _send(self, transaction: Transaction) -> None:
-        """Commit; where the outcome is unknown, find it out."""
-        plan_again_rather_than_replay(transaction)
-        try:
-            transaction.commit_transaction()
-        except _CONFLICTS:
-            raise
-        except Exception as error:
-            table = self._look_again(error)
-            snapshot = report.find_snapshot(table, Provenance(), self.staged.load_id)
-            if table is None or snapshot is None:
-                if was_refused(error):
-                    self._withdraw(transaction)
-                    raise
-                # It is not in the catalog, but a request may still be on its way: keep the files.
-                raise OutcomeUnknown(str(self.staged.table), self.staged.load_id, error) from error
-            transaction._table.metadata = table.metadata
-            transaction._table.metadata_location = table.metadata_location
-
-    def _look_again(self, cause: Exception | None = None) -> Table | None:
-        try:
-            return load_table(self.catalog, self.staged.table.identifier)
-        except Exception as error:
-            raise OutcomeUnknown(str(self.staged.table), self.staged.load_id, cause or error) from error
 
 
 def _same_spec(spec: PartitionSpec, staged: PartitionSpec | None) -> bool:

@@ -115,7 +115,7 @@ def _commit(table: Table, expired: set[int]) -> None:
 
 def _described(name: str, table: Table, before: TableMetadata, expired: set[int], dry_run: bool) -> Expired:
     """Count the files that only expired snapshots name, and delete them unless this is a dry run."""
-    files = _unnamed(table, before, expired) if expired else _Files({}, {})
+    files = unnamed(table, before, expired) if expired else Files({}, {})
     failed = [] if dry_run else delete_all([*files.data, *files.metadata], table.io)
     return Expired(
         table=name,
@@ -130,15 +130,15 @@ def _described(name: str, table: Table, before: TableMetadata, expired: set[int]
 
 
 @dataclass(frozen=True)
-class _Files:
+class Files:
     """Sizes by location."""
 
     data: dict[str, int]
     metadata: dict[str, int]
 
 
-def _unnamed(table: Table, before: TableMetadata, expired: set[int]) -> _Files:
-    """The files of expired snapshots that no other snapshot names."""
+def unnamed(table: Table, before: TableMetadata, expired: set[int]) -> Files:
+    """The files of expired snapshots, which are gone from the table by now, that no other snapshot names."""
     for _ in range(_ATTEMPTS - 1):
         try:
             return _named_by_none_of_the_others(table, before, expired)
@@ -147,7 +147,7 @@ def _unnamed(table: Table, before: TableMetadata, expired: set[int]) -> _Files:
     return _named_by_none_of_the_others(table, before, expired)
 
 
-def _named_by_none_of_the_others(table: Table, before: TableMetadata, expired: set[int]) -> _Files:
+def _named_by_none_of_the_others(table: Table, before: TableMetadata, expired: set[int]) -> Files:
     gone = [snapshot for snapshot in before.snapshots if snapshot.snapshot_id in expired]
     others = [snapshot for snapshot in table.metadata.snapshots if snapshot.snapshot_id not in expired]
     kept = reachable.manifests(others, table.io)
@@ -162,4 +162,4 @@ def _named_by_none_of_the_others(table: Table, before: TableMetadata, expired: s
     metadata |= {
         file.statistics_path: file.file_size_in_bytes for file in before.statistics if file.snapshot_id in expired
     }
-    return _Files(data, metadata)
+    return Files(data, metadata)

@@ -1,0 +1,81 @@
+"""A planned transaction on its way to the catalog; where nobody knows whether it landed, the load is looked up."""
+
+from __future__ import annotations
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationException,
+)
+from pyiceberg.table import Table, Transaction
+
+from floe_ingestion.classify import lake_errors
+from floe_ingestion.errors import OutcomeUnknown
+from floe_ingestion.iceberg import audit, report
+from floe_ingestion.iceberg.refusals import was_refused
+from floe_ingestion.iceberg.snapshot import plan_again_rather_than_replay
+from floe_ingestion.staging import Provenance, StagedTable
+
+CONFLICTS = (CommitFailedException, ValidationException, TableAlreadyExistsError)
+"""Somebody else was first: plan again."""
+
+
+def load_table(catalog: Catalog, identifier: tuple[str, ...]) -> Table | None:
+    """The table, or None if there is none (or no such namespace)."""
+    with lake_errors(".".join(identifier)):
+        try:
+            return catalog.load_table(identifier)
+        except NoSuchTableError:
+            return None
+
+
+class Sender:
+    """Sends one load: to the main branch, or with `on_branch` to an audit branch of its own."""
+
+    def __init__(self, catalog: Catalog, staged: StagedTable, on_branch: bool) -> None:
+        self._catalog, self._staged = catalog, staged
+        self._branch = audit.branch_of(staged.load_id) if on_branch else None
+
+    def send(self, transaction: Transaction, creates: bool) -> None:
+        """Commit; `creates` says that the table appears with it.
+
+        Raises `CONFLICTS`, `OutcomeUnknown`, or else what the catalog refused the commit with.
+        """
+        if self._branch is not None:
+            audit.redirect(transaction, self._branch, creates)
+        # A replay of what goes to a branch would go to main.
+        plan_again_rather_than_replay(transaction, always=self._branch is not None)
+        try:
+            transaction.commit_transaction()
+        except CONFLICTS:
+            raise
+        except Exception as error:
+            table = self._look_again(error)
+            if table is None or not self._has_landed(table):
+                if was_refused(error):
+                    raise
+                # It is not in the catalog, but a request may still be on its way: keep the files.
+                raise OutcomeUnknown(str(self._staged.table), self._staged.load_id, error) from error
+            transaction._table.metadata = table.metadata
+            transaction._table.metadata_location = table.metadata_location
+        if creates:
+            self._require_created()
+
+    def _require_created(self) -> None:
+        """Not every catalog lets only one of two first writers create a table: the later may undo the earlier."""
+        table = self._look_again()
+        if table is None or not self._has_landed(table):
+            raise CommitFailedException(f"{self._staged.table}: another writer created the table over this one")
+
+    def _has_landed(self, table: Table) -> bool:
+        if self._branch is not None:
+            return self._branch in table.metadata.refs
+        return report.find_snapshot(table, Provenance(), self._staged.load_id) is not None
+
+    def _look_again(self, cause: Exception | None = None) -> Table | None:
+        try:
+            return load_table(self._catalog, self._staged.table.identifier)
+        except Exception as error:
+            raise OutcomeUnknown(str(self._staged.table), self._staged.load_id, cause or error) from error
