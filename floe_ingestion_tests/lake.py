@@ -13,8 +13,8 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from floe_ingestion.iceberg.catalogs import SqlCatalogPlugin
-from floe_ingestion.iceberg.commit import commit
 from floe_ingestion.iceberg.storages import LocalStoragePlugin
+from floe_ingestion.landing import land
 from floe_ingestion.pipeline import IngestionPipeline, stage
 from floe_ingestion.staging import Landed, LoadRequest, Provenance, StagedTable, Window
 
@@ -88,8 +88,8 @@ class Lake:
             yield next(tables)
 
     def commit(self, staged: StagedTable, run: str = "") -> Landed:
-        """Commit what was staged."""
-        return commit(self.catalog, staged, self.provenance(run), self.staging_folder)
+        """Commit what was staged, and publish it where it is audited."""
+        return land(self.catalog, staged, self.provenance(run), self.staging_folder)
 
     def load(
         self, pipeline: IngestionPipeline, *, resource: str = "", window: Window | None = None, run: str = ""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from floe_ingestion.errors import ConfigurationError, ContractBroken, StaleCursor
+from floe_ingestion.errors import ConfigurationError, ContractBroken, GateFailed, StaleCursor
+from floe_ingestion.iceberg import audit
 from floe_ingestion.pipeline import IngestionPipeline
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.fake_sources import Shop, pipeline_of_rows
@@ -96,6 +97,24 @@ def test_a_new_column_is_added_without_touching_old_files(lakehouse: RemoteLake)
     assert landed.columns_added == ["note"]
     assert lakehouse.rows(lakehouse.orders) == [{"id": 1, "note": None}, {"id": 2, "note": "new"}]
     assert before < lakehouse.files_of(lakehouse.orders)
+
+
+def test_a_load_whose_gate_fails_stays_on_a_branch_until_it_is_dropped(lakehouse: RemoteLake) -> None:
+    gate: dict[str, Any] = {"checks": [{"type": "not_null", "columns": "note", "gate": True}], "publish": "audit"}
+    lakehouse.load(pipeline_of_rows([{"id": 1, "note": "a"}], lakehouse.orders, **gate))
+    before = lakehouse.table(lakehouse.orders)
+    with pytest.raises(GateFailed, match="1 rows without 'note'"):
+        lakehouse.load(pipeline_of_rows([{"id": 2, "note": None, "more": True}], lakehouse.orders, **gate))
+    table = lakehouse.table(lakehouse.orders)
+    assert (table.current_snapshot(), table.schema()) == (before.current_snapshot(), before.schema())
+    (waiting,) = audit.branches(table)
+    assert sorted(table.scan().use_ref(waiting.branch).to_arrow()["id"].to_pylist()) == [1, 2]
+
+    lakehouse.load(pipeline_of_rows([{"id": 2, "note": "b", "more": True}], lakehouse.orders, **gate))
+    audit.drop(lakehouse.table(lakehouse.orders), waiting.branch)
+
+    assert [(row["id"], row["more"]) for row in lakehouse.rows(lakehouse.orders)] == [(1, None), (2, True)]
+    assert lakehouse.objects() == lakehouse.files_of(lakehouse.orders)
 
 
 def test_a_frozen_table_takes_no_new_column(lakehouse: RemoteLake) -> None:
