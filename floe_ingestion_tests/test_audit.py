@@ -12,11 +12,13 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from pyiceberg.table import Table
+from pyiceberg.types import StringType
 
 from floe_ingestion import dlt_asset
 from floe_ingestion.cli import main
-from floe_ingestion.errors import ConfigurationError, GateFailed
+from floe_ingestion.errors import ConfigurationError, GateFailed, PermanentError
 from floe_ingestion.iceberg import audit
+from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg.expire import expire
 from floe_ingestion.iceberg.orphans import remove_orphans
 from floe_ingestion.landing import land
@@ -174,9 +176,13 @@ def test_the_first_load_of_a_table_can_fail_and_the_next_one_land(project: Proje
 def test_a_cursor_moves_when_its_rows_are_published_and_not_before(project: Project) -> None:
     by_id: dict[str, Any] = {"incremental": IncrementalSpec(cursor_path="id"), "write_disposition": "append"}
     run(project, [{"id": 1, "name": "a"}], **by_id)
+    before = project.table("raw.things").properties
     run(project, [{"id": 1, "name": "a"}, {"id": 2, "name": None}], **by_id, fails=True)
+    assert project.table("raw.things").properties == before
 
     run(project, [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}, {"id": 3, "name": "c"}], **by_id)
+    table = project.table("raw.things")
+    assert table.properties[cursors.CURSOR] == cursors.current(table) != before[cursors.CURSOR]
     last = run(project, [{"id": 3, "name": "c"}], **by_id)
 
     assert project.rows("raw.things", "id") == [1, 2, 3]
@@ -290,6 +296,7 @@ def test_a_load_that_main_overtakes_is_planned_and_judged_again(lake: Lake, mome
     assert words == (["new"] if merged else [None, "new"])
     table = lake.table("raw.numbers")
     assert (found.snapshot_id, branches(table)) == (table.metadata.current_snapshot_id, [])
+    assert len(table.metadata.snapshots) == 3, "of the attempt that was overtaken nothing is left"
     assert found.rows_total == len(lake.values("raw.numbers"))
     assert made.receipt.verdicts["row_count"].facts["rows"] == found.rows_total
     named = {task.file.file_path for task in table.scan().plan_files()}
@@ -376,17 +383,30 @@ def test_a_gate_that_cannot_look_leaves_nothing_behind(lake: Lake, monkeypatch: 
     assert lake.values("raw.numbers") == [1]
 
 
+def another_column(lake: Lake) -> None:
+    """As another engine adds it: without a snapshot."""
+    with lake.connect().load_table("raw.numbers").update_schema() as update:
+        update.add_column("theirs", StringType())
+
+
+def test_a_load_that_knows_nothing_of_a_new_column_is_not_published_by_hand(lake: Lake) -> None:
+    load(lake, table_spec(), numbers([1]))
+    with pytest.raises(GateFailed):
+        landed(lake, staged(lake, audited_spec(write_disposition="replace"), numbers([3], ours="x")))
+    another_column(lake)
+    table = lake.table("raw.numbers")
+
+    with pytest.raises(PermanentError, match="main has moved, or its columns have changed"):
+        audit.publish_by_hand(table, branches(table)[0])
+
+    assert lake.table("raw.numbers").schema().column_names == ["id", "theirs"]
+
+
 def test_columns_that_somebody_else_added_stay_when_a_load_is_published(lake: Lake) -> None:
     load(lake, table_spec(), numbers([1, 2]))
-
-    def widened() -> None:
-        with lake.connect().load_table("raw.numbers").update_schema() as update:
-            from pyiceberg.types import StringType
-
-            update.add_column("theirs", StringType())
-
     made = staged(lake, audited_spec(), numbers([3], ours="x"))
-    landed(lake, made, RacingCatalog(lake, lambda: None, widened))
+
+    landed(lake, made, RacingCatalog(lake, lambda: None, lambda: another_column(lake)))
 
     assert set(lake.table("raw.numbers").schema().column_names) == {"id", "ours", "theirs"}
     assert lake.values("raw.numbers") == [1, 2, 3]
