@@ -22,10 +22,10 @@ from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg.expire import expire
 from floe_ingestion.iceberg.orphans import remove_orphans
 from floe_ingestion.landing import land
-from floe_ingestion.spec import IncrementalSpec, PartitionsSpec, RetrySpec, TableSpec
-from floe_ingestion.staging import Provenance, StagedTable
+from floe_ingestion.spec import IncrementalSpec, RetrySpec, TableSpec
+from floe_ingestion.staging import Provenance, StagedTable, Window
 from floe_ingestion_tests.catalogs import BreakingCatalog, RacingCatalog
-from floe_ingestion_tests.dagster_fixtures import Project, category, failure, materialize, metadata, retries
+from floe_ingestion_tests.dagster_fixtures import Project, failure, materialize, metadata
 from floe_ingestion_tests.fake_sources import table_spec
 from floe_ingestion_tests.iceberg.loads import load, numbers, staged
 from floe_ingestion_tests.lake import Lake
@@ -97,44 +97,6 @@ def test_a_load_whose_gates_hold_is_published_in_one_snapshot(project: Project) 
     shown = metadata(result, "raw/things")
     assert shown["rows added"] == 1
     assert shown["snapshot id"] == str(table.metadata.current_snapshot_id)
-
-
-@pytest.mark.parametrize(
-    ("settings", "after"),
-    [
-        ({"write_disposition": "append"}, [1, 2, 2, 3]),
-        ({"write_disposition": "replace"}, [2, 3]),
-        ({"write_disposition": "merge", "primary_key": "id"}, [1, 2, 3]),
-    ],
-    ids=["append", "replace", "merge"],
-)
-def test_every_way_to_land_can_be_audited(project: Project, settings: dict[str, Any], after: list[int]) -> None:
-    run(project, [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}], **settings)
-    first = project.table("raw.things").metadata.current_snapshot_id
-    load_of = [{"id": 2, "name": "c"}, {"id": 3, "name": None}]
-
-    failed = run(project, load_of, **settings, fails=True)
-
-    table = project.table("raw.things")
-    assert table.metadata.current_snapshot_id == first
-    assert project.rows("raw.things", "id") == [1, 2]
-    assert on_branch(table) == after
-    assert (category(failed), retries(failed)) == ("GateFailed", 0)
-    load_of[1]["name"] = "d"
-    run(project, load_of, **settings)
-    assert project.rows("raw.things", "id") == after
-
-
-def test_a_partition_is_replaced_when_it_is_published_and_not_before(project: Project) -> None:
-    partitions = PartitionsSpec(type="static", column="region", keys=("de", "fr"))
-    for region in ("de", "fr"):
-        run(project, [{"region": region, "name": "a"}], partitions=partitions, partition=region)
-
-    run(project, [{"region": "de", "name": None}], partitions=partitions, partition="de", fails=True)
-    assert project.rows("raw.things") == [("de", "a"), ("fr", "a")]
-
-    run(project, [{"region": "de", "name": "b"}], partitions=partitions, partition="de")
-    assert project.rows("raw.things") == [("de", "b"), ("fr", "a")]
 
 
 # A gate that does not
@@ -277,6 +239,38 @@ def landed(lake: Lake, made: StagedTable, catalog: Any = None, run_id: str = "")
 
 def meanwhile(lake: Lake, spec: TableSpec, *rows: int, **settings: Any) -> Callable[[], Any]:
     return lambda: load(lake, spec, numbers(rows), **settings)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "after"), [("append", [1, 2, 2, 3]), ("replace", [2, 3]), ("merge", [1, 2, 3])]
+)
+def test_every_way_to_land_can_be_audited(lake: Lake, disposition: str, after: list[int]) -> None:
+    key = ("id",) if disposition == "merge" else ()
+    how: dict[str, Any] = {"write_disposition": disposition, "primary_key": key}
+    gate = {"type": "not_null", "columns": "word", "gate": True}
+    load(lake, table_spec(**how), numbers([1, 2], word="a"), key=key)
+    first = lake.table("raw.numbers").metadata.current_snapshot_id
+    spec = table_spec(publish="audit", checks=[gate], **how)
+
+    with pytest.raises(GateFailed, match="1 rows without 'word'"):
+        landed(lake, staged(lake, spec, [{"id": 2, "word": "b"}, {"id": 3, "word": None}], key=key))
+    assert lake.table("raw.numbers").metadata.current_snapshot_id == first
+    assert on_branch(lake.table("raw.numbers")) == after
+    landed(lake, staged(lake, spec, [{"id": 2, "word": "b"}, {"id": 3, "word": "c"}], key=key))
+
+    assert lake.values("raw.numbers") == after
+
+
+def test_a_partition_is_replaced_when_it_is_published_and_not_before(lake: Lake) -> None:
+    load(lake, table_spec(), [{"id": 1, "word": "de"}, {"id": 2, "word": "fr"}, {"id": 3, "word": "fr"}])
+    window = Window("word", values=("fr",))
+
+    with pytest.raises(GateFailed, match="1 rows, expected at least 2"):
+        landed(lake, staged(lake, audited_spec(), [{"id": 4, "word": "fr"}], window=window))
+    assert lake.values("raw.numbers") == [1, 2, 3]
+    landed(lake, staged(lake, audited_spec(), [{"id": 5, "word": "fr"}, {"id": 6, "word": "fr"}], window=window))
+
+    assert lake.values("raw.numbers") == [1, 5, 6]
 
 
 @pytest.mark.parametrize("moment", [0, 1], ids=["before the branch", "between branch and publish"])
