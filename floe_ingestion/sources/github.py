@@ -116,9 +116,11 @@ class GithubConnector(SourceConnector):
 
         def rows() -> Iterator[list[Row]]:
             api = self._api()
+            # What GitHub leaves out of all rows is a column all the same.
+            absent = dict.fromkeys(resource.usual.columns)
             for repository in self.repositories:
                 for page in _Reading(api, repository, resource, extraction).pages():
-                    yield [{**row, "repository": repository} for row in page]
+                    yield [{**absent, **row, "repository": repository} for row in page]
 
         return typed(dlt.resource(rows, name=resource.name), extraction, LISTINGS[resource.name].nested)
 

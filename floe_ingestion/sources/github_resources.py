@@ -57,7 +57,7 @@ class Listing:
     def usual(self) -> Usual:
         """What floe.yaml need not say."""
         columns = {"repository": "string", **dict.fromkeys(self.numbers, "long"), **dict.fromkeys(self.texts, "string")}
-        columns |= dict.fromkeys(self.times, "timestamptz")
+        columns |= dict.fromkeys(self.times, "timestamptz") | dict.fromkeys(self.nested, "string")
         cursor = IncrementalSpec(cursor_path=self.cursor, lag=self.lag) if self.cursor else None
         return Usual(
             write_disposition=self.write_disposition,

@@ -27,7 +27,7 @@ def typed(resource: DltResource, extraction: Extraction, nested: Iterable[str] =
     for field in known_columns(extraction):
         with suppress(UnsupportedArrowTypeException):  # such as uuid, which is cast where rows are staged
             columns.update(py_arrow_to_table_schema_columns(pa.schema([field])))
-    given = {normalize_identifier(name) for name in extraction.table.columns}
-    columns |= {name: {"name": name, "data_type": "json"} for name in nested if name not in given}
+    types = {normalize_identifier(name): column.type for name, column in extraction.table.columns.items()}
+    columns |= {name: {"name": name, "data_type": "json"} for name in nested if types.get(name) in (None, "string")}
     resource.apply_hints(columns=columns)
     return resource

@@ -92,9 +92,11 @@ class StripeConnector(SourceConnector):
         listing, cursor = LISTINGS[resource.name], _cursor_of(extraction)
 
         def rows() -> Iterator[list[Row]]:
+            # What Stripe, or an older version of its API, leaves out of all rows is a column all the same.
+            absent = dict.fromkeys(resource.usual.columns)
             params = {**listing.params, **resource.params, **_narrowed(extraction, listing, cursor)}
             for page in _pages(self._api(), listing.path, params, self._headers):
-                yield [_with_times(row) for row in page]
+                yield [{**absent, **_with_times(row)} for row in page]
 
         made = typed(dlt.resource(rows, name=resource.name), extraction, listing.nested)
         if cursor is not None:

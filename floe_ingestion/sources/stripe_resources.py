@@ -90,7 +90,7 @@ class Listing:
         """What floe.yaml need not say."""
         columns = {"id": "string", "object": "string", **dict.fromkeys(self.numbers, "long")}
         columns |= dict.fromkeys(self.fractions, "double") | dict.fromkeys(self.texts, "string")
-        columns |= dict.fromkeys((self.created, *self.times), "timestamptz")
+        columns |= dict.fromkeys((self.created, *self.times), "timestamptz") | dict.fromkeys(self.nested, "string")
         return Usual(
             write_disposition="merge",
             primary_key=("id",),

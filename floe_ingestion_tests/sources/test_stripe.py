@@ -82,7 +82,8 @@ def test_without_a_cursor_what_has_changed_lands_too(shop: FakeStripe, lake: Lak
 
     assert shop.asked[0].params["status"] == "all"
     assert (landed.rows_added, landed.rows_updated) == (0, 1)
-    assert lake.rows("bronze.subscriptions")[0]["canceled_at"] == datetime(2024, 1, 2, tzinfo=UTC)
+    ended = {row["id"]: row["canceled_at"] for row in lake.rows("bronze.subscriptions")}
+    assert ended == {"id_0000": datetime(2024, 1, 2, tzinfo=UTC), "id_0001": None, "id_0002": None}
 
 
 def test_a_partition_asks_for_its_window(shop: FakeStripe, lake: Lake, made: Made) -> None:
