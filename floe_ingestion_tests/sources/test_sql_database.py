@@ -499,6 +499,21 @@ A_ROW = """
 """
 
 
+def test_comments_of_the_database_describe_the_columns_of_the_table(
+    backend: str, postgres: Postgres, lake: Lake
+) -> None:
+    postgres.execute(
+        'create table s.t (id int primary key, "paidAt" timestamp)',
+        "comment on column s.t.\"paidAt\" is 'When the money came'",
+        "insert into s.t values (1, '2024-02-29 12:00:00')",
+    )
+
+    lake.load(pipeline(postgres.url, "t", config={"schema": "s", "backend": backend}))
+
+    described = {field.name: field.doc for field in lake.table("raw.t").schema().fields}
+    assert described == {"id": None, "paid_at": "When the money came"}
+
+
 def test_postgres_types_arrive_as_declared(backend: str, postgres: Postgres, lake: Lake) -> None:
     postgres.execute(EVERY_TYPE, A_ROW, "insert into s.t (id) values (2)")
 
