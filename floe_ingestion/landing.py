@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from floe_ingestion.classify import lake_errors
 from floe_ingestion.errors import GateFailed
 from floe_ingestion.iceberg.commit import commit
 from floe_ingestion.iceberg.moments import moment_of_load
@@ -52,7 +53,8 @@ def _judge_gates(staged: StagedTable, landed: Landed, table: Any, home: Path) ->
     staged.receipt.verdicts.clear()  # those of an attempt that main has overtaken
     for check in staged.table.checks:
         if check.gate:
-            with private_folder(home) as folder:
+            # A file that is not there is no sign that the table has moved: the branch keeps its files.
+            with lake_errors(str(staged.table)), private_folder(home) as folder:
                 staged.receipt.verdicts[check.key] = judge(check, subject, folder)
     failed = {name: each.sentence for name, each in staged.receipt.verdicts.items() if not each.passed}
     if failed:

@@ -717,6 +717,19 @@ def test_a_plugin_that_writes_by_itself_is_run_once_and_only_reported(shop: Proj
     assert not (shop.folder / ".floe").exists(), "nothing was landed by us"
 
 
+def test_what_a_plugin_writes_by_itself_cannot_be_audited(shop: Project) -> None:
+    gate = "      checks: [{type: row_count, min: 1, gate: true}]\n"
+    shop.write(shop.path.read_text().replace("{schema: bronze}", "{schema: bronze, publish: audit}") + gate)
+    courier, definitions = Courier(), shop.definitions()
+
+    result = materialize(
+        list(definitions.assets or ()), {**(definitions.resources or {}), "ingestion": courier}, fails=True
+    )
+
+    assert "is published by audit, and the ingestion plugin 'courier' writes by itself" in failure(result)
+    assert courier.ordered == []
+
+
 def test_a_python_function_needs_a_plugin_that_stages(project: Project) -> None:
     @dlt_asset(table="bronze.cats", retry=AT_ONCE)
     def cats() -> Iterator[dict[str, Any]]:

@@ -26,7 +26,7 @@ from floe_ingestion.spec import IncrementalSpec, RetrySpec, TableSpec
 from floe_ingestion.staging import Provenance, StagedTable, Window
 from floe_ingestion_tests.catalogs import BreakingCatalog, RacingCatalog
 from floe_ingestion_tests.dagster_fixtures import Project, failure, materialize, metadata
-from floe_ingestion_tests.fake_sources import table_spec
+from floe_ingestion_tests.fake_sources import pipeline_of_rows, table_spec
 from floe_ingestion_tests.iceberg.loads import load, numbers, staged
 from floe_ingestion_tests.lake import Lake
 
@@ -394,6 +394,33 @@ def test_a_load_that_knows_nothing_of_a_new_column_is_not_published_by_hand(lake
         audit.publish_by_hand(table, branches(table)[0])
 
     assert lake.table("raw.numbers").schema().column_names == ["id", "theirs"]
+
+
+def test_rejected_rows_say_what_is_wrong_with_a_load_and_are_not_audited(lake: Lake) -> None:
+    load(lake, table_spec(), numbers([1]))
+    rows = [{"id": 2}, {"id": 3, "note": "x"}]
+    gate = {"type": "row_count", "max": 1, "gate": True}
+    pipeline = pipeline_of_rows(rows, publish="audit", checks=[gate], schema_contract={"columns": "discard_row"})
+
+    with pytest.raises(GateFailed, match="2 rows, expected at most 1"):
+        lake.load(pipeline)
+
+    assert lake.values("raw.numbers") == [1]
+    assert len(lake.rows("raw.numbers__rejected")) == 1
+    assert branches(lake.table("raw.numbers__rejected")) == []
+
+
+def test_a_file_that_is_lost_is_told_at_once(lake: Lake) -> None:
+    load(lake, table_spec(), numbers([1]))
+    spec = table_spec(publish="audit", checks=[{"type": "unique", "columns": "id", "gate": True}])
+    made = staged(lake, spec, numbers([2]))
+    for file in lake.data_files():
+        file.unlink()
+
+    with pytest.raises(PermanentError, match="parquet"):
+        landed(lake, made)
+
+    assert branches(lake.table("raw.numbers")) == []
 
 
 def test_columns_that_somebody_else_added_stay_when_a_load_is_published(lake: Lake) -> None:
