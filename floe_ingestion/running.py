@@ -230,4 +230,6 @@ def _plain(value: dg.MetadataValue[Any]) -> Any:
     raw = value.value
     if isinstance(raw, dg.TableSchema):
         return {column.name: column.type for column in raw.columns}
+    if isinstance(raw, dg.TableColumnLineage):
+        return {name: [dep.column_name for dep in deps] for name, deps in raw.deps_by_column.items()}
     return raw

@@ -217,6 +217,7 @@ def test_json_says_what_landed(project: Project) -> None:
     assert (orders["rows added"], orders["dagster/row_count"]) == (2, 2)
     assert orders["cursor after"] == {"id": "2"}
     assert orders["dagster/column_schema"] == {"id": "long"}
+    assert orders["dagster/column_lineage"] == {"id": ["id"]}
     assert project.snapshots("bronze.orders")[0].run_id == told["run_id"]
 
 
