@@ -15,6 +15,7 @@ from floe_ingestion_tests.lake import Lake
 _KILLS = 50
 _APPEND = {"incremental": {"cursor_path": "updated_at"}}
 _MERGE = {**_APPEND, "destination": {"write_disposition": "merge"}}
+_GATED = {"destination": {"publish": "audit"}, "checks": [{"type": "row_count", "min": 1, "gate": True}]}
 
 
 @pytest.fixture
@@ -22,10 +23,14 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path / "shop.db")
 
 
-@pytest.mark.parametrize("entry", [_APPEND, _MERGE], ids=["append", "merge"])
-def test_a_process_killed_at_any_moment_neither_loses_a_row_nor_lands_one_twice(shop, tmp_path, entry):
+@pytest.mark.parametrize(
+    ("entry", "kills"),
+    [(_APPEND, _KILLS), (_MERGE, _KILLS), ({**_APPEND, **_GATED}, _KILLS // 4)],
+    ids=["append", "merge", "audit"],
+)
+def test_a_process_killed_at_any_moment_neither_loses_a_row_nor_lands_one_twice(shop, tmp_path, entry, kills):
     chance = random.Random(7)
-    for number in range(_KILLS):
+    for number in range(kills):
         shop.sell(*(_order(number * 10 + i) for i in range(10)))
         load = processes().Process(target=load_orders, args=(tmp_path, shop.url, entry))
         load.start()
@@ -51,13 +56,15 @@ def test_a_process_killed_while_it_replaces_a_partition_leaves_it_whole(shop, tm
         assert Lake(tmp_path).rows("raw.orders") == shop.orders()
 
 
-def test_eight_processes_on_eight_partitions_land_each_its_own(shop, tmp_path):
+@pytest.mark.parametrize("more", [{}, _GATED], ids=["at once", "audit"])
+def test_eight_processes_on_eight_partitions_land_each_its_own(shop, tmp_path, more):
     shop.sell(*((day * 100 + i, "ann", "1.00", f"2026-01-{day:02d} 10:00:00") for day in range(1, 9) for i in range(9)))
 
-    codes = run_all(*((load_orders, (tmp_path, shop.url, _daily(), *_bounds(day))) for day in range(1, 9)))
+    codes = run_all(*((load_orders, (tmp_path, shop.url, {**_daily(), **more}, *_bounds(day))) for day in range(1, 9)))
 
     assert codes == [0] * 8
     assert Lake(tmp_path).rows("raw.orders") == shop.orders()
+    assert list(Lake(tmp_path).table("raw.orders").metadata.refs) == ["main"]
 
 
 def test_eight_processes_on_one_partition_land_it_once(shop, tmp_path):
