@@ -218,6 +218,8 @@ class OtherTable(PermanentError):
 class GateFailed(PermanentError):
     """A load was committed on a branch of its own, and a check keeps it there; `failed` says what was found."""
 
+    what_to_do: ClassVar[str] = "Look at the rows on the branch, then publish or drop it as the message says."
+
     def __init__(self, table: str, branch: str, failed: Mapping[str, str]) -> None:
         self.table, self.branch, self.failed = table, branch, dict(failed)
         told = "; ".join(f"{name}: {sentence}" for name, sentence in failed.items())
