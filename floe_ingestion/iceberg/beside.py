@@ -75,7 +75,7 @@ def _rejected_of(staged: StagedTable, table: Table | None, beside: Table | None,
         snapshot = table.current_snapshot() if table is not None else None
         says |= {
             _CURSOR_BEFORE: _digest(staged.cursor_before),
-            _SNAPSHOT_BEFORE: str(snapshot and snapshot.snapshot_id),
+            _SNAPSHOT_BEFORE: str(snapshot.snapshot_id) if snapshot is not None else _NONE,
         }
     return replace(staged.rejected, given_up=tuple(earlier), says=says)
 

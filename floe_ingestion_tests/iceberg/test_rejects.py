@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,14 +57,14 @@ def rejected(lake: Lake) -> list[int]:
     return sorted(json.loads(row["row"])["id"] for row in lake.rows(BESIDE))
 
 
-def die_in_between(lake: Lake, numbers: Numbers, run: str = "") -> None:
+def die_in_between(lake: Lake, numbers: Numbers, run: str = "", landed: Sequence[int] = (1,)) -> None:
     """A load whose rejected rows land, and not its own."""
     with lake.staged(numbers.pipeline, run=run) as staged:
         assert staged.rejected is not None
         broken = BrokenForTheTable(lake)
         with pytest.raises((OutcomeUnknown, CatalogUnavailable)):
             commit(broken, staged, lake.provenance(run), lake.staging_folder)
-    assert lake.values(NAME) == [1]
+    assert lake.values(NAME) == list(landed)
 
 
 class BrokenForTheTable(BreakingCatalog):
@@ -113,6 +113,18 @@ def test_another_run_from_the_same_cursor_keeps_what_it_rejects_once(by_cursor: 
     by_cursor.good, by_cursor.bad = [6], [7]
     lake.load(by_cursor.pipeline)
     assert rejected(lake) == [3, 7]
+
+
+def test_the_first_load_of_a_table_without_rows_keeps_what_it_rejects_once(lake: Lake) -> None:
+    numbers = Numbers(BY_CURSOR)
+    numbers.bad = [3]
+    lake.catalog.create_namespace("raw")
+    lake.catalog.create_table(NAME, pa.schema([("id", pa.int64())]))
+    die_in_between(lake, numbers, landed=[])
+
+    lake.load(numbers.pipeline)
+
+    assert rejected(lake) == [3]
 
 
 def test_of_two_runs_from_one_cursor_the_rejected_rows_of_the_one_that_lands_are_kept(
