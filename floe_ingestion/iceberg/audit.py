@@ -32,7 +32,7 @@ from floe_ingestion.errors import ConfigurationError, PermanentError
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg.expire import unnamed
 from floe_ingestion.iceberg.files import delete_all
-from floe_ingestion.iceberg.report import LOAD_ID, PARTITION, RUN_ID
+from floe_ingestion.iceberg.report import LOAD_ID, PARTITION, RUN_ID, summary_of
 
 PREFIX = "audit-"
 
@@ -146,7 +146,7 @@ def _found(table: Table) -> Iterator[AuditBranch]:
         if not name.startswith(PREFIX):
             continue
         snapshot = _head(table, name)
-        summary = snapshot.summary.additional_properties if snapshot.summary is not None else {}
+        summary = summary_of(snapshot)
         yield AuditBranch(
             branch=name,
             snapshot_id=snapshot.snapshot_id,

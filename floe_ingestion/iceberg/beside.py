@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import In
 from pyiceberg.table import FileScanTask, Table
-from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import report
@@ -111,7 +110,7 @@ def of_loads(loads: tuple[str, ...]) -> In:
 def _unsettled(beside: Table | None) -> Iterator[Mapping[str, str]]:
     """What the snapshots of rejected rows say, but those whose rows were taken away again."""
     gone: set[str] = set()
-    for said in map(_says, _ancestors(beside)):
+    for said in map(report.summary_of, report.history_of(beside)):
         gone.update(said.get(_GIVEN_UP, "").split(","))
         if _OF_LOAD in said and said[_OF_LOAD] not in gone:
             yield said
@@ -119,20 +118,10 @@ def _unsettled(beside: Table | None) -> Iterator[Mapping[str, str]]:
 
 def _reaches_back_to(table: Table | None, snapshot_id: str) -> bool:
     """Whether the table's history goes back so far without a gap: only then a load that is not in it never landed."""
-    found = list(_ancestors(table))
+    found = list(report.history_of(table))
     if snapshot_id == _NONE:
         return bool(found) and found[-1].parent_snapshot_id is None
     return any(str(snapshot.snapshot_id) == snapshot_id for snapshot in found)
-
-
-def _ancestors(table: Table | None) -> Iterator[Snapshot]:
-    current = table.current_snapshot() if table is not None else None
-    if table is not None and current is not None:
-        yield from ancestors_of(current, table.metadata)
-
-
-def _says(snapshot: Snapshot) -> Mapping[str, str]:
-    return snapshot.summary.additional_properties if snapshot.summary is not None else {}
 
 
 def _digest(cursor: str | None) -> str:

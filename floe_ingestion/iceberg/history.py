@@ -7,10 +7,17 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import ancestors_of
 
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.iceberg.report import LOAD_ID, OPERATION, PARTITION, RUN_ID, live_rows
+from floe_ingestion.iceberg.report import (
+    LOAD_ID,
+    OPERATION,
+    PARTITION,
+    RUN_ID,
+    history_of,
+    live_rows,
+    summary_of,
+)
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,9 @@ class SnapshotRow:
 
 def snapshots(table: Table) -> list[SnapshotRow]:
     """The main branch, newest first."""
-    current = table.current_snapshot()
     found: list[SnapshotRow] = []
-    for snapshot in ancestors_of(current, table.metadata) if current else ():
-        summary = snapshot.summary.additional_properties if snapshot.summary else {}
+    for snapshot in history_of(table):
+        summary = summary_of(snapshot)
         cursor = cursors.describe(summary.get(cursors.CURSOR))
         found.append(
             SnapshotRow(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.snapshots import Snapshot
 
-from floe_ingestion.iceberg.report import LOAD_ID, PARTITION
+from floe_ingestion.iceberg.report import LOAD_ID, PARTITION, history_of, summary_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def moment_of_load(table: Table | None, snapshot_id: int | None, load_id: str) -
     snapshot = _snapshot(table, snapshot_id)
     if table is None or snapshot is None:
         return Moment(None)
-    if _summary(snapshot).get(LOAD_ID) == load_id:
+    if summary_of(snapshot).get(LOAD_ID) == load_id:
         return _moment(table, snapshot, snapshot)
     then = pinned(table, snapshot.snapshot_id)
     return Moment(then, then)
@@ -51,9 +51,8 @@ def moment_of_load(table: Table | None, snapshot_id: int | None, load_id: str) -
 
 def newest_partition(table: Table | None) -> str:
     """The partition, or the range of them, that the newest load was about; empty for none."""
-    current = table.current_snapshot() if table is not None else None
-    for snapshot in ancestors_of(current, table.metadata) if table is not None and current is not None else ():
-        if LOAD_ID in (summary := _summary(snapshot)):
+    for snapshot in history_of(table):
+        if LOAD_ID in (summary := summary_of(snapshot)):
             return summary.get(PARTITION, "")
     return ""
 
@@ -63,8 +62,8 @@ def moment_of_now(table: Table | None, partition: str = "") -> Moment:
     current = table.current_snapshot() if table is not None else None
     if table is None or current is None:
         return Moment(None)
-    for snapshot in ancestors_of(current, table.metadata):
-        summary = _summary(snapshot)
+    for snapshot in history_of(table):
+        summary = summary_of(snapshot)
         if LOAD_ID in summary and partition in ("", summary.get(PARTITION, "")):
             return _moment(table, current, snapshot)
     return Moment(pinned(table, current.snapshot_id), expired=True)
@@ -78,7 +77,3 @@ def _moment(table: Table, behind: Snapshot, load: Snapshot) -> Moment:
 
 def _snapshot(table: Table | None, snapshot_id: int | None) -> Snapshot | None:
     return table.metadata.snapshot_by_id(snapshot_id) if table is not None and snapshot_id is not None else None
-
-
-def _summary(snapshot: Snapshot) -> dict[str, str]:
-    return snapshot.summary.additional_properties if snapshot.summary is not None else {}

@@ -13,7 +13,7 @@ from pyiceberg.table import Table
 from floe_ingestion.errors import GateFailed, OutcomeUnknown
 from floe_ingestion.iceberg import audit, report
 from floe_ingestion.iceberg.refusals import was_refused
-from floe_ingestion.iceberg.sending import load_table
+from floe_ingestion.iceberg.sending import load_table, look_again
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,9 @@ def _published(catalog: Catalog, table: Table, branch: str, staged: StagedTable,
     try:
         audit.publish(table, branch)
     except Exception as error:
-        now = _look_again(catalog, staged, error)
+        now = look_again(catalog, staged, error)
+        if now is None:
+            raise
         if report.find_snapshot(now, Provenance(), staged.load_id) is not None:
             return now.metadata_location
         if isinstance(error, CommitFailedException):
@@ -66,13 +68,3 @@ def _withdraw(table: Table, branch: str, keep: Collection[str] = ()) -> None:
             audit.drop(table, branch, keep)
     except Exception as error:  # what led here is what has to be told
         logger.warning("%s: %s could not be removed: %s", ".".join(table.name()), branch, error)
-
-
-def _look_again(catalog: Catalog, staged: StagedTable, cause: Exception) -> Table:
-    try:
-        table = load_table(catalog, staged.table.identifier)
-    except Exception as error:
-        raise OutcomeUnknown(str(staged.table), staged.load_id, cause) from error
-    if table is None:
-        raise cause
-    return table

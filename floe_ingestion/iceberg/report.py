@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
@@ -42,15 +44,26 @@ def landed_before(table: Table | None, staged: StagedTable, provenance: Provenan
     return _described(table, snapshot, staged, already=True)
 
 
+def history_of(table: Table | None) -> Iterator[Snapshot]:
+    """The snapshots of the main branch, newest first; none without a table."""
+    current = table.current_snapshot() if table is not None else None
+    if table is not None and current is not None:
+        yield from ancestors_of(current, table.metadata)
+
+
+def summary_of(snapshot: Snapshot) -> Mapping[str, str]:
+    """What a snapshot says of itself, beside its operation."""
+    return snapshot.summary.additional_properties if snapshot.summary is not None else {}
+
+
 def find_snapshot(table: Table | None, provenance: Provenance, load_id: str | None = None) -> Snapshot | None:
     """The snapshot that names this load, or this run (or one that it goes on from), partition and asset.
 
     Of the main branch as it is: what was rolled back has not landed.
     """
     runs = {run for run in (provenance.run_id, *provenance.continues) if run}
-    current = table.current_snapshot() if table is not None else None
-    for snapshot in ancestors_of(current, table.metadata) if table is not None and current is not None else ():
-        summary = snapshot.summary.additional_properties if snapshot.summary else {}
+    for snapshot in history_of(table):
+        summary = summary_of(snapshot)
         if load_id is not None and summary.get(LOAD_ID) == load_id:
             return snapshot
         if summary.get(RUN_ID) in runs:
@@ -62,7 +75,7 @@ def find_snapshot(table: Table | None, provenance: Provenance, load_id: str | No
 
 def live_rows(snapshot: Snapshot) -> int:
     """Rows of the table at `snapshot`: `total-records` does not subtract what delete files remove."""
-    summary = snapshot.summary.additional_properties if snapshot.summary else {}
+    summary = summary_of(snapshot)
     return int(summary.get("total-records", 0)) - int(summary.get("total-position-deletes", 0))
 
 
@@ -90,7 +103,7 @@ def _described(
     duplicates: int = 0,
     already: bool = False,
 ) -> Landed:
-    summary = snapshot.summary.additional_properties if snapshot.summary else {}
+    summary = summary_of(snapshot)
     return Landed(
         table=str(staged.table),
         snapshot_id=snapshot.snapshot_id,

@@ -31,6 +31,14 @@ def load_table(catalog: Catalog, identifier: tuple[str, ...]) -> Table | None:
             return None
 
 
+def look_again(catalog: Catalog, staged: StagedTable, cause: Exception | None = None) -> Table | None:
+    """The table behind an attempt that ended with `cause`; raises `OutcomeUnknown` where even that cannot be had."""
+    try:
+        return load_table(catalog, staged.table.identifier)
+    except Exception as error:
+        raise OutcomeUnknown(str(staged.table), staged.load_id, cause or error) from error
+
+
 class Sender:
     """Sends one load: to the main branch, or with `on_branch` to an audit branch of its own."""
 
@@ -52,7 +60,7 @@ class Sender:
         except CONFLICTS:
             raise
         except Exception as error:
-            table = self._look_again(error)
+            table = look_again(self._catalog, self._staged, error)
             if table is None or not self._has_landed(table):
                 if was_refused(error):
                     raise
@@ -65,7 +73,7 @@ class Sender:
 
     def _require_created(self) -> None:
         """Not every catalog lets only one of two first writers create a table: the later may undo the earlier."""
-        table = self._look_again()
+        table = look_again(self._catalog, self._staged)
         if table is None or not self._has_landed(table):
             raise CommitFailedException(f"{self._staged.table}: another writer created the table over this one")
 
@@ -73,9 +81,3 @@ class Sender:
         if self._branch is not None:
             return self._branch in table.metadata.refs
         return report.find_snapshot(table, Provenance(), self._staged.load_id) is not None
-
-    def _look_again(self, cause: Exception | None = None) -> Table | None:
-        try:
-            return load_table(self._catalog, self._staged.table.identifier)
-        except Exception as error:
-            raise OutcomeUnknown(str(self._staged.table), self._staged.load_id, cause or error) from error
