@@ -13,17 +13,21 @@ if TYPE_CHECKING:
     from dlt.extract.resource import DltResource
 
 
-def facts_of(resource: DltResource) -> dict[str, ColumnFacts]:
-    """By the name of the column in the table; empty where the resource knows its columns only by its rows."""
+def told_by(resource: DltResource) -> Mapping[str, Any] | None:
+    """The table as the resource tells it before any row, in dlt's words; None where it goes by its rows."""
     from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 
     try:
-        columns: Mapping[str, Any] = resource.compute_table_schema().get("columns", {})
+        return resource.compute_table_schema()
     except DataItemRequiredForDynamicTableHints:
-        return {}
+        return None
+
+
+def facts_of(told: Mapping[str, Any] | None) -> dict[str, ColumnFacts]:
+    """By the name of the column in the table."""
     return {
         normalize_column(name): ColumnFacts(column.get("description"), column.get("nullable", True) is not False)
-        for name, column in columns.items()
+        for name, column in (told or {}).get("columns", {}).items()
     }
 
 

@@ -20,17 +20,17 @@ from uuid import uuid4
 from floe_ingestion.behind import behind
 from floe_ingestion.classify import cause_of, classify, is_panic
 from floe_ingestion.errors import OtherTable, PermanentError
-from floe_ingestion.facts import documented, facts_of
+from floe_ingestion.facts import documented, facts_of, told_by
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.secrets import expand
 from floe_ingestion.spec import SourceSpec, TableSpec
 from floe_ingestion.staging import LoadRequest, Provenance, StagedTable
 
 if TYPE_CHECKING:
+    from dlt.common.schema import Schema
     from dlt.extract.resource import DltResource
     from pyiceberg.catalog import Catalog
 
-    from floe_ingestion.iceberg.writer import ParquetSink
     from floe_ingestion.sink import SinkStep
     from floe_ingestion.sources.base import Extraction
 
@@ -89,12 +89,14 @@ def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, h
     The files of a table live in a folder below `home` until the next one is asked for: commit in between.
     Raises errors of `floe_ingestion.errors` only.
     """
+    from floe_ingestion.iceberg.open_load import landed_by_run
+
     tables = pipeline.selected(request.resources)
     connector: Connector | None = None
     for table in tables:
         provenance = request.provenance.get(table.resource, Provenance())
         with _errors_of(f"{pipeline.name}.{table.resource}"), private_folder(home) as folder:
-            landed = _landed(table, provenance, catalog)
+            landed = landed_by_run(table, catalog, provenance)
             if landed is None:
                 connector = connector or pipeline.connect()
                 landed = _stage_table(table, connector, request, catalog, folder)
@@ -112,77 +114,45 @@ def private_folder(home: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _landed(table: TableSpec, provenance: Provenance, catalog: Catalog) -> StagedTable | None:
-    """What this very run landed already: a retried step does not extract it again."""
-    from floe_ingestion.iceberg.commit import load_table
-    from floe_ingestion.iceberg.report import find_snapshot
-
-    existing = load_table(catalog, table.identifier) if provenance.run_id else None
-    if find_snapshot(existing, provenance) is None:
-        return None
-    return StagedTable(table, provenance=provenance, landed_before=True)
-
-
 def _stage_table(
     spec: TableSpec, connector: Connector, request: LoadRequest, catalog: Catalog, folder: Path
 ) -> StagedTable:
     import pyarrow as pa
 
-    from floe_ingestion.iceberg.commit import NEW_TABLE_PROPERTIES, load_table
-    from floe_ingestion.iceberg.rejects import Rejects
-    from floe_ingestion.iceberg.schema import SchemaPlan
-    from floe_ingestion.iceberg.writer import ParquetSink, WriteSettings
+    from floe_ingestion.iceberg.open_load import OpenLoad
+    from floe_ingestion.rows import schema_of, types_of
+    from floe_ingestion.sink import SinkStep
     from floe_ingestion.sources.base import Extraction
 
-    began, table = time.monotonic(), load_table(catalog, spec.identifier)
-    plan = SchemaPlan(spec, table.transaction() if table is not None else None)
-    known = plan.arrow if table is not None else None
-    extraction = Extraction(spec, request.window, known)
-    resource = connector.build([extraction])[spec.resource]
-    facts = facts_of(resource)
-    plan.spec = documented(spec, facts)
-    plan.key = key_of(spec, connector, resource)
-    properties = dict(table.properties) if table is not None else {**NEW_TABLE_PROPERTIES, **spec.properties}
-    settings = WriteSettings.of(properties)
-    load_id = uuid4().hex
-    rejects = Rejects(spec, load_id, lambda identifier: load_table(catalog, identifier), folder)
-    plan.on_reject = rejects.take
-    if spec.write_disposition == "merge" and spec.merge_strategy == "scd2":
-        plan.constants = _validity(spec)
-        # The source does not send them: dlt must not make columns of nulls for them.
-        known = known and pa.schema([field for field in known if field.name not in plan.constants])
     window = request.window.in_table() if request.window is not None else None
-    sink = ParquetSink(folder, plan, settings, window, _news(spec, request.log))
-    stateful = window is None
-    before = cursors.current(table) if stateful else None
-    try:
-        state, step = _extract(spec, resource, sink, known, before, folder)
-        files = sink.close()
-        rejected = rejects.close()
-        warnings = behind(connector, extraction, before) if not files else ()
-    except BaseException:
-        sink.abort()
-        rejects.abort()
-        raise
-    return StagedTable(
-        load_id=load_id,
-        provenance=request.provenance.get(spec.resource, Provenance()),
-        table=spec,
-        rejected=rejected,
-        files=files,
-        schema=plan.schema,
-        partition_spec=plan.partition_spec,
-        key=plan.key,
-        window=window,
-        cursor_before=before,
-        cursor=cursors.encode(state) if stateful else None,
-        rows_read=step.rows,
-        discarded=dict(sink.discarded),
-        facts=facts,
-        came_as={name: step.names.get(came, came) for name, came in plan.came_as.items() if name not in plan.constants},
-        warnings=warnings,
-        seconds=time.monotonic() - began,
-    )
+    with OpenLoad(spec, catalog, folder, window, _news(spec, request.log)) as load:
+        plan, table = load.plan, load.table
+        known = plan.arrow if table is not None else None
+        extraction = Extraction(spec, request.window, known)
+        resource = connector.build([extraction])[spec.resource]
+        told = told_by(resource)
+        facts = facts_of(told)
+        plan.spec = documented(spec, facts)
+        plan.key = key_of(spec, connector, resource)
+        if spec.write_disposition == "merge" and spec.merge_strategy == "scd2":
+            plan.constants = _validity(spec)
+            # The source does not send them: dlt must not make columns of nulls for them.
+            known = known and pa.schema([field for field in known if field.name not in plan.constants])
+        before = cursors.current(table) if window is None else None
+        schema = schema_of(spec, known)
+        step = SinkStep(load.sink, types_of(spec, schema, resource, told))
+        state = _extract(spec, resource, step, schema, before, folder)
+        warnings = () if load.close() else behind(connector, extraction, before)
+        names = {name: step.names.get(came, came) for name, came in plan.came_as.items() if name not in plan.constants}
+        return load.staged(
+            provenance=request.provenance.get(spec.resource, Provenance()),
+            cursor_before=before,
+            cursor=cursors.encode(state) if window is None else None,
+            rows_read=step.rows,
+            facts=facts,
+            came_as=names,
+            warnings=warnings,
+        )
 
 
 def _validity(spec: TableSpec) -> dict[str, Any]:
@@ -205,26 +175,23 @@ def key_of(spec: TableSpec, connector: Connector, resource: DltResource) -> tupl
 
 
 def _extract(
-    spec: TableSpec, resource: DltResource, sink: ParquetSink, known: Any, cursor: str | None, folder: Path
-) -> tuple[dict[str, Any], SinkStep]:
-    """Run dlt from `cursor`; what can be made Arrow goes to the sink at once, all else through dlt's typing first.
+    spec: TableSpec, resource: DltResource, step: SinkStep, schema: Schema, cursor: str | None, folder: Path
+) -> dict[str, Any]:
+    """Run dlt from `cursor` with `step` at the end; what is no Arrow by then goes through dlt's typing first.
 
-    Returns dlt's state of this source, which is the cursor to land with the rows, and the step that they passed.
+    Returns dlt's state of this source, which is the cursor to land with the rows.
     """
     # dlt reports its use to its makers unless told not to; a library must not decide that for its users.
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     import dlt
     from dlt.extract.source import DltSource
 
-    from floe_ingestion.rows import schema_of, types_of, write_columns, write_normalized
-    from floe_ingestion.sink import SinkStep
+    from floe_ingestion.rows import write_columns, write_normalized
 
     if callable(resource.table_name):
         raise OtherTable(str(spec), spec.resource, "a table that it names row by row")
     resource.max_table_nesting = 0
     resource.apply_hints(table_name=spec.name, write_disposition="append")
-    schema = schema_of(spec, known)
-    step = SinkStep(sink, types_of(spec, schema, resource))
     resource.add_step(step)
     source = DltSource(schema, spec.source, [resource])
     pipeline = dlt.pipeline(
@@ -241,10 +208,10 @@ def _extract(
         step.flush()
         if step.rows_passed:
             pipeline.normalize()
-            write_normalized(spec, pipeline, sink)
+            write_normalized(spec, pipeline, step.sink)
         elif step.nothing_came:
-            write_columns(resource, sink)
-        return dict(pipeline.state.get("sources", {}).get(source.name, {})), step
+            write_columns(resource, step.sink)
+        return dict(pipeline.state.get("sources", {}).get(source.name, {}))
     finally:
         with suppress(Exception):  # leaving a pipeline must not hide what went wrong in it
             pipeline.deactivate()

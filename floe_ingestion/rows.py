@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -33,17 +34,14 @@ def schema_of(spec: TableSpec, known: Any) -> Schema:
     return schema
 
 
-def types_of(spec: TableSpec, schema: Schema, resource: DltResource) -> RowTypes | None:
-    """What makes Arrow of the rows of `resource`; None where it asks dlt to do more with them than to type them."""
-    from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
+def types_of(spec: TableSpec, schema: Schema, resource: DltResource, told: Mapping[str, Any] | None) -> RowTypes | None:
+    """What makes Arrow of the rows of `resource`; None where it asks dlt to do more with them than to type them.
 
+    `told` is what the resource tells of its table before any row, None where that depends on them.
+    """
     from floe_ingestion.row_types import RowTypes
 
-    try:
-        told = resource.compute_table_schema()
-    except DataItemRequiredForDynamicTableHints:
-        return None
-    if resource.validator is not None or "schema_contract" in told:
+    if told is None or resource.validator is not None or "schema_contract" in told:
         return None
     return RowTypes(spec, schema, told.get("columns", {}))
 

@@ -25,7 +25,7 @@ class SinkStep(ItemTransform[Any, Any]):
     def __init__(self, sink: ParquetSink, types: RowTypes | None = None) -> None:
         """Without `types` all rows go on to dlt."""
         super().__init__(lambda item: item)
-        self._sink, self._types = sink, types
+        self.sink, self._types = sink, types
         self._waiting: list[dict[str, Any]] = []
         self.rows = 0
         """Of all items, columnar or not."""
@@ -39,7 +39,7 @@ class SinkStep(ItemTransform[Any, Any]):
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
         """Take what is columnar, or can be made so; hand on the rest."""
-        spec = self._sink.plan.spec
+        spec = self.sink.plan.spec
         if (elsewhere := _table_of(meta)) not in (None, spec.name):
             raise OtherTable(str(spec), spec.resource, str(elsewhere))
         items = item if isinstance(item, list) else [item]
@@ -67,7 +67,7 @@ class SinkStep(ItemTransform[Any, Any]):
             rows, self._waiting = self._waiting, []
             table = self._types.table(rows)
             self._remember(self._types.names)
-            self._sink.write(table)
+            self.sink.write(table)
 
     def _take_rows(self, items: list[Any], meta: Any) -> bool:
         if getattr(meta, "hints", None):  # from here on dlt knows more than was told before
@@ -86,7 +86,7 @@ class SinkStep(ItemTransform[Any, Any]):
         if table is not None:
             self.rows += table.num_rows
             self.flush()
-            self._sink.write(table)
+            self.sink.write(table)
         return table is not None
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from floe_ingestion.errors import OutsideWindow
 from floe_ingestion.spec import TableSpec
-from floe_ingestion.staging import Provenance, StagedFile, StagedTable, Window
+from floe_ingestion.staging import Provenance, StagedTable, Window
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -31,52 +29,17 @@ def stage_rows(
 
     Raises `OutsideWindow` for rows of other partitions.
     """
-    from floe_ingestion.iceberg.commit import NEW_TABLE_PROPERTIES, load_table
-    from floe_ingestion.iceberg.rejects import Rejects
-    from floe_ingestion.iceberg.report import find_snapshot
-    from floe_ingestion.iceberg.schema import SchemaPlan
-    from floe_ingestion.iceberg.writer import ParquetSink, WriteSettings
+    from floe_ingestion.iceberg.open_load import OpenLoad, landed_by_run
 
-    began, load_id = time.monotonic(), uuid4().hex
-    table = load_table(catalog, spec.identifier)
-    if find_snapshot(table, provenance) is not None:
-        return StagedTable(spec, provenance=provenance, landed_before=True)
-    plan = SchemaPlan(spec, table.transaction() if table is not None else None, _key(spec))
-    rejects = Rejects(spec, load_id, lambda identifier: load_table(catalog, identifier), folder)
-    plan.on_reject = rejects.take
-    properties = dict(table.properties) if table is not None else {**NEW_TABLE_PROPERTIES, **spec.properties}
-    sink = ParquetSink(folder, plan, WriteSettings.of(properties), window)
-    try:
-        files = _written(batches, sink)
-        _require_inside(spec, sink)
-        rejected = rejects.close()
-    except BaseException:
-        sink.abort()
-        rejects.abort()
-        raise
-    return StagedTable(
-        load_id=load_id,
-        provenance=provenance,
-        table=spec,
-        rejected=rejected,
-        files=files,
-        schema=plan.schema,
-        partition_spec=plan.partition_spec,
-        key=plan.key,
-        window=window,
-        discarded=dict(sink.discarded),
-        seconds=time.monotonic() - began,
-    )
-
-
-def _key(spec: TableSpec) -> tuple[str, ...]:
-    return spec.primary_key if spec.write_disposition == "merge" else ()
-
-
-def _written(batches: Iterator[Batch], sink: ParquetSink) -> tuple[StagedFile, ...]:
-    for batch in batches:
-        sink.write(batch)
-    return sink.close()
+    if (landed := landed_by_run(spec, catalog, provenance)) is not None:
+        return landed
+    with OpenLoad(spec, catalog, folder, window) as load:
+        load.plan.key = spec.primary_key if spec.write_disposition == "merge" else ()
+        for batch in batches:
+            load.sink.write(batch)
+        load.close()
+        _require_inside(spec, load.sink)
+        return load.staged(provenance=provenance)
 
 
 def _require_inside(spec: TableSpec, sink: ParquetSink) -> None:
