@@ -77,6 +77,20 @@ def classify(error: BaseException, place: str) -> IngestionError:
 
 
 @contextmanager
+def source_errors(place: str) -> Iterator[None]:
+    """Errors of a source, and of what asks it, as ours: whatever they are, those of Rust drivers too."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        found = classify(error, place)
+        if found is error:
+            raise
+        raise found from cause_of(error)
+
+
+@contextmanager
 def lake_errors(place: str) -> Iterator[None]:
     """Errors of a catalog or of its storage as ours: `CatalogUnavailable` where trying again can help."""
     try:

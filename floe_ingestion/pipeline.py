@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from floe_ingestion.behind import behind
-from floe_ingestion.classify import cause_of, classify, is_panic
+from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import OtherTable, PermanentError
 from floe_ingestion.facts import documented, facts_of, told_by
 from floe_ingestion.iceberg import cursor as cursors
@@ -95,7 +95,7 @@ def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, h
     connector: Connector | None = None
     for table in tables:
         provenance = request.provenance.get(table.resource, Provenance())
-        with _errors_of(f"{pipeline.name}.{table.resource}"), private_folder(home) as folder:
+        with source_errors(f"{pipeline.name}.{table.resource}"), private_folder(home) as folder:
             landed = landed_by_run(table, catalog, provenance)
             if landed is None:
                 connector = connector or pipeline.connect()
@@ -231,16 +231,3 @@ def _news(spec: TableSpec, log: Callable[[str], None]) -> Callable[[int], None]:
             log(f"{spec}: {rows:,} rows in {now - began:.0f} s so far")
 
     return progress
-
-
-@contextmanager
-def _errors_of(place: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        if not isinstance(error, Exception) and not is_panic(error):
-            raise
-        found = classify(error, place)
-        if found is error:
-            raise
-        raise found from cause_of(error)

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from floe_ingestion.classify import cause_of, classify
+from floe_ingestion.classify import source_errors
 from floe_ingestion.pipeline import pipeline_of
 from floe_ingestion.sources.base import SourceConnector
 from floe_ingestion.spec import SourceSpec
@@ -62,12 +62,9 @@ def _automation_sensor(source: SourceSpec) -> dg.SensorDefinition:
 
 
 def _listing(source: SourceSpec, folder: Path) -> Mapping[str, Any]:
-    try:
+    with source_errors(f"{source.name}: its files cannot be listed"):
         connector = pipeline_of(source, folder).connect()
-        found = connector.listing() if isinstance(connector, SourceConnector) else None
-    except Exception as error:  # whatever a file system makes of it; secrets must not reach Dagster's page
-        raise classify(error, f"{source.name}: its files cannot be listed") from cause_of(error)
-    return found or {}
+        return connector.listing() if isinstance(connector, SourceConnector) else {}
 
 
 def _digest(listing: Mapping[str, Any]) -> str:

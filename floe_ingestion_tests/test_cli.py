@@ -179,7 +179,7 @@ def test_connecting_tells_who_does_not_answer_and_no_password(
 
     result = call("validate", "--connect", exits=1)
 
-    assert result.stderr.startswith("  remote: remote: OperationalError: connection failed")
+    assert result.stderr.startswith("  remote: sql_database: OperationalError: connection failed")
     assert str(port) in result.stderr
     assert "tr0ub4dor" not in result.output
     assert "  site: sqlite answers" in result.stdout

@@ -12,6 +12,7 @@ from urllib.request import url2pathname
 
 from pydantic import Field, field_validator
 
+from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import ConfigurationError, SourceRejected
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector
 from floe_ingestion.sources.file_options import (
@@ -73,12 +74,8 @@ class FilesystemConnector(SourceConnector):
         return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
 
     def check_connection(self) -> str:
-        from floe_ingestion.classify import cause_of, classify
-
-        try:
+        with source_errors(self.bucket_url):
             matches = {files.name: [file.path for file in self._found(files)] for files in self.resources}
-        except Exception as error:  # whatever a file system makes of it
-            raise classify(error, self.bucket_url) from cause_of(error)
         counts = (f"{len(paths)} files of {name!r}{_shown(paths)}" for name, paths in matches.items())
         return f"{self.bucket_url} answers, with {', '.join(counts)}"
 

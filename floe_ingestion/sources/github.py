@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from floe_ingestion.classify import source_errors
 from floe_ingestion.formats import Count, one_or_many
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, Usual, named
 from floe_ingestion.sources.github_login import AppLogin, GithubApp, bearer
@@ -97,14 +98,10 @@ class GithubConnector(SourceConnector):
         return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
 
     def check_connection(self) -> str:
-        from floe_ingestion.classify import cause_of, classify
-
-        try:
+        with source_errors(self.base_url):
             api = self._api(attempts=1)
             for repository in self.repositories:
                 api.ask(f"repos/{repository}")
-        except Exception as error:  # whatever requests or GitHub make of it
-            raise classify(error, self.base_url) from cause_of(error)
         return f"{self.base_url} answers, and shows {', '.join(self.repositories)}"
 
     def _resource(self, extraction: Extraction) -> DltResource:

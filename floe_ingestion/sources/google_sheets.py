@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from floe_ingestion.classify import source_errors
 from floe_ingestion.formats import Count, Flag
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, Usual, named
 from floe_ingestion.sources.google_login import ServiceAccount, is_json
@@ -88,14 +89,10 @@ class GoogleSheetsConnector(SourceConnector):
         return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
 
     def check_connection(self) -> str:
-        from floe_ingestion.classify import cause_of, classify
-
-        try:
+        with source_errors("google_sheets"):
             outline = self._outline(self._api(attempts=1))
             for resource in self.resources:
                 area_of(resource.range or resource.name, outline)
-        except Exception as error:  # whatever requests or Google make of it
-            raise classify(error, "google_sheets") from cause_of(error)
         return (
             f"{self.base_url} answers, with the {len(outline['sheets'])} sheets of {outline['properties']['title']!r}"
         )

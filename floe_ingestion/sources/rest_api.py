@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import did_you_mean
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, named
@@ -87,16 +88,12 @@ class RestApiConnector(SourceConnector):
         return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
 
     def check_connection(self) -> str:
-        from floe_ingestion.classify import cause_of, classify
-
         first = next(resource for resource in self.resources if not self.endpoint(resource).parents())
         table = TableSpec(source="", source_type=self.kind, resource=first.name, namespace=(), name=first.name)
         spec = _with_defaults(first, self.resource_defaults)
         extraction = Extraction(table.model_copy(update={"incremental": spec.incremental}))
-        try:
+        with source_errors(self.base_url):
             rows = list(self._resource(extraction, attempts=1).add_limit(1))
-        except Exception as error:  # whatever dlt, requests or the API make of it
-            raise classify(error, self.base_url) from cause_of(error)
         return f"{self.base_url} answers, with {len(rows)} rows on the first page of {first.name!r}"
 
     def endpoint(self, resource: EndpointResource) -> Endpoint:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of, named
 from floe_ingestion.sources.instants import as_moment, as_text
@@ -76,19 +77,15 @@ class SqlDatabaseConnector(SourceConnector):
     def check_connection(self) -> str:
         import sqlalchemy as sa
 
-        engine = sa.create_engine(self.connection_string)
-        try:
-            inspector = sa.inspect(engine)
-            schema = self.database_schema
+        with source_errors(self.kind), self._connected() as connection:
+            inspector, schema, dialect = sa.inspect(connection), self.database_schema, connection.dialect.name
             known = {*inspector.get_table_names(schema), *inspector.get_view_names(schema)}
-            known |= {*inspector.get_materialized_view_names(schema)} if engine.dialect.name == "postgresql" else set()
-        finally:
-            engine.dispose()
+            known |= {*inspector.get_materialized_view_names(schema)} if dialect == "postgresql" else set()
         if missing := [table.name for table in self.tables if table.name not in known]:
             raise SourceRejected(
                 f"The database has no table {', '.join(missing)}. It has: {', '.join(sorted(known)) or 'none'}."
             )
-        return f"{engine.dialect.name} answers, with all {len(self.tables)} tables"
+        return f"{dialect} answers, with all {len(self.tables)} tables"
 
     def newest(self, extraction: Extraction) -> Any:
         """`max` of the cursor column, under the resource's own condition."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.formats import Count
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, Usual, named
@@ -74,13 +75,9 @@ class StripeConnector(SourceConnector):
         return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
 
     def check_connection(self) -> str:
-        from floe_ingestion.classify import cause_of, classify
-
         name = self.resources[0].name
-        try:
+        with source_errors(self.base_url):
             self._api(attempts=1).ask(LISTINGS[name].path, {"limit": "1"}, self._headers)
-        except Exception as error:  # whatever requests or Stripe make of it
-            raise classify(error, self.base_url) from cause_of(error)
         return f"{self.base_url} answers, and lists {name} in version {self.api_version}"
 
     def _resource(self, extraction: Extraction) -> DltResource:
