@@ -10,18 +10,19 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from floe_ingestion.cli_audit import audit
-from floe_ingestion.cli_base import DEBUG, FAILURE, command, spec_option, table_of, width
+from floe_ingestion.cli_base import DEBUG, FAILURE, command, print_rows, spec_option, table_of
 from floe_ingestion.cli_pools import pools
 from floe_ingestion.cli_tables import cursor, maintain
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.version import __version__
 
 if TYPE_CHECKING:
+    from floe_ingestion.iceberg.history import SnapshotRow
     from floe_ingestion.pipeline import IngestionPipeline
     from floe_ingestion.spec import Spec
 
@@ -59,24 +60,22 @@ def validate(spec_path: str, connect: bool) -> None:
 @command
 def sources(spec_path: str) -> None:
     """List the sources of a floe.yaml and the tables that they land in."""
-    from rich.console import Console
-    from rich.table import Table
-
     from floe_ingestion.loading import load_spec
 
-    shown = Table("source", "type", "resource", "table", "how", "partitions", "cursor")
-    for source in load_spec(spec_path).sources:
-        for table in source.tables:
-            shown.add_row(
-                source.name if source.enabled else f"{source.name} (disabled)",
-                source.type,
-                table.resource,
-                str(table),
-                table.write_disposition,
-                table.partitions.type if table.partitions else "",
-                table.incremental.cursor_path if table.incremental else "",
-            )
-    Console(width=width()).print(shown)
+    rows = (
+        (
+            source.name if source.enabled else f"{source.name} (disabled)",
+            source.type,
+            table.resource,
+            str(table),
+            table.write_disposition,
+            table.partitions.type if table.partitions else "",
+            table.incremental.cursor_path if table.incremental else "",
+        )
+        for source in load_spec(spec_path).sources
+        for table in source.tables
+    )
+    print_rows(("source", "type", "resource", "table", "how", "partitions", "cursor"), rows)
 
 
 @main.command()
@@ -131,29 +130,22 @@ def history(table: str, spec_path: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
         return
-    _print_history(table, [row.as_dict() for row in rows])
+    heads = ("committed", "snapshot", "operation", "partition", "added", "deleted", "rows", "cursor", "run")
+    print_rows(heads, map(_shown, rows), title=table)
 
 
-def _print_history(title: str, rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(
-        "committed", "snapshot", "operation", "partition", "added", "deleted", "rows", "cursor", "run", title=title
+def _shown(snapshot: SnapshotRow) -> tuple[str, ...]:
+    return (
+        snapshot.committed_at[:19],
+        str(snapshot.snapshot_id),
+        snapshot.operation,
+        snapshot.partition,
+        f"{snapshot.rows_added:,}",
+        f"{snapshot.rows_deleted:,}",
+        f"{snapshot.rows_total:,}",
+        ", ".join(f"{path}={value}" for path, value in snapshot.cursor.items()),
+        snapshot.run_id[:8],
     )
-    for row in rows:
-        shown.add_row(
-            row["committed_at"][:19],
-            str(row["snapshot_id"]),
-            row["operation"],
-            row["partition"],
-            f"{row['rows_added']:,}",
-            f"{row['rows_deleted']:,}",
-            f"{row['rows_total']:,}",
-            ", ".join(f"{path}={value}" for path, value in row["cursor"].items()),
-            row["run_id"][:8],
-        )
-    Console(width=width()).print(shown)
 
 
 def _connect(spec: Spec) -> bool:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING
 
 import click
 
-from floe_ingestion.cli_base import command, spec_option, table_of, width
+from floe_ingestion.cli_base import command, print_rows, spec_option, table_of
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
 
 
 @click.group()
@@ -32,12 +38,8 @@ def list_branches(table: str, spec_path: str, as_json: bool) -> None:
     if not found:
         click.echo(f"{table}: no load waits to be published")
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table("committed", "branch", "partition", "added", "deleted", "can be published", "run", title=table)
-    for each in found:
-        shown.add_row(
+    rows = (
+        (
             each.committed_at[:19],
             each.branch,
             each.partition,
@@ -46,38 +48,46 @@ def list_branches(table: str, spec_path: str, as_json: bool) -> None:
             "yes" if each.can_be_published else "no: main has moved",
             each.run_id[:8],
         )
-    Console(width=width()).print(shown)
+        for each in found
+    )
+    heads = ("committed", "branch", "partition", "added", "deleted", "can be published", "run")
+    print_rows(heads, rows, title=table)
+
+
+def _of_one_branch(does: Callable[[Table, str], str]) -> Callable[..., None]:
+    """A command that does something with one branch, and tells what it has done."""
+
+    @click.argument("table")
+    @click.argument("branch", required=False)
+    @spec_option
+    @command
+    @wraps(does)
+    def run(table: str, branch: str | None, spec_path: str) -> None:
+        from floe_ingestion.classify import lake_errors
+        from floe_ingestion.iceberg.audit import one_branch
+
+        found = table_of(spec_path, table)
+        name = one_branch(found, branch)
+        with lake_errors(table):
+            click.echo(f"{table}: {name} is {does(found, name)}")
+
+    return run
 
 
 @audit.command()
-@click.argument("table")
-@click.argument("branch", required=False)
-@spec_option
-@command
-def publish(table: str, branch: str | None, spec_path: str) -> None:
+@_of_one_branch
+def publish(table: Table, branch: str) -> str:
     """Let main of TABLE move to BRANCH, with its columns and its cursor. BRANCH may be left out where one waits."""
-    from floe_ingestion.classify import lake_errors
     from floe_ingestion.iceberg import audit as audits
 
-    found = table_of(spec_path, table)
-    name = audits.one_branch(found, branch)
-    with lake_errors(table):
-        audits.publish_by_hand(found, name)
-    click.echo(f"{table}: {name} is published")
+    audits.publish_by_hand(table, branch)
+    return "published"
 
 
 @audit.command()
-@click.argument("table")
-@click.argument("branch", required=False)
-@spec_option
-@command
-def drop(table: str, branch: str | None, spec_path: str) -> None:
+@_of_one_branch
+def drop(table: Table, branch: str) -> str:
     """Remove BRANCH of TABLE with the files that only it names. BRANCH may be left out where one waits."""
-    from floe_ingestion.classify import lake_errors
     from floe_ingestion.iceberg import audit as audits
 
-    found = table_of(spec_path, table)
-    name = audits.one_branch(found, branch)
-    with lake_errors(table):
-        files = audits.drop(found, name)
-    click.echo(f"{table}: {name} is dropped, {files} files deleted")
+    return f"dropped, {audits.drop(table, branch)} files deleted"

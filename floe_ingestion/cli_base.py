@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -60,9 +60,15 @@ def table_of(spec_path: str, name: str) -> Table:
     return found
 
 
-def width() -> int | None:
-    """Wide enough that no name is cut where the output is not a terminal."""
-    return None if sys.stdout.isatty() else 200
+def print_rows(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """A table, wide enough that no name is cut where the output is not a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(*heads, title=title)
+    for row in rows:
+        shown.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 200).print(shown)
 
 
 @contextmanager

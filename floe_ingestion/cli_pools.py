@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from floe_ingestion.cli_base import command, spec_option, width
+from floe_ingestion.cli_base import command, print_rows, spec_option
+
+if TYPE_CHECKING:
+    from floe_ingestion.pools import Pool
 
 
 @click.command()
@@ -13,9 +18,6 @@ from floe_ingestion.cli_base import command, spec_option, width
 @command
 def pools(spec_path: str, apply: bool) -> None:
     """Show the pool of each source, and how many steps of it run at once in the Dagster instance of DAGSTER_HOME."""
-    from rich.console import Console
-    from rich.table import Table
-
     from floe_ingestion import pools as dagster_pools
     from floe_ingestion.loading import load_spec
 
@@ -26,9 +28,11 @@ def pools(spec_path: str, apply: bool) -> None:
                 dagster_pools.apply(pool, instance)
                 click.echo(f"{pool.name}: at most {pool.asked} at once now")
         return
-    shown = Table("pool", "sources", "concurrency in floe.yaml", "limit in Dagster")
-    for pool in dagster_pools.pools(spec.sources, instance):
-        asked = "" if pool.asked is None else str(pool.asked)
-        limit = "none" if pool.limit is None else str(pool.limit)
-        shown.add_row(pool.name, ", ".join(pool.sources), asked, f"{limit} (differs)" if pool.differs else limit)
-    Console(width=width()).print(shown)
+    heads = ("pool", "sources", "concurrency in floe.yaml", "limit in Dagster")
+    print_rows(heads, map(_row, dagster_pools.pools(spec.sources, instance)))
+
+
+def _row(pool: Pool) -> tuple[str, ...]:
+    asked = "" if pool.asked is None else str(pool.asked)
+    limit = "none" if pool.limit is None else str(pool.limit)
+    return pool.name, ", ".join(pool.sources), asked, f"{limit} (differs)" if pool.differs else limit

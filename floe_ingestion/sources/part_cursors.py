@@ -49,11 +49,6 @@ class PartCursor:
                 self._advance(value, mark)
                 yield row
 
-    def is_behind(self, row: dict[str, Any]) -> bool:
-        """Whether the row is older than where this run begins."""
-        value = self.value_of(row)
-        return value is not None and self.start is not None and _less(value, self.start)
-
     def value_of(self, row: dict[str, Any]) -> Any:
         """The row's value; None where it has none and that is allowed."""
         value: Any = row
