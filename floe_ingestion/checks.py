@@ -21,7 +21,7 @@ from floe_ingestion.partitions import partition_of, window_between
 from floe_ingestion.pipeline import private_folder
 from floe_ingestion.retries import dagster_failures
 from floe_ingestion.spec import StrictModel, TableSpec
-from floe_ingestion.spec_checks import Checks, CheckSpec, freshness_policy, judged_by_rows
+from floe_ingestion.spec_checks import Checks, CheckSpec, freshness_without_column, judged_by_rows
 from floe_ingestion.staging import StagedTable
 from floe_ingestion.translator import IO_MANAGER_KEY, table_key
 
@@ -103,7 +103,7 @@ def table_checks(
     checked = report.validated(_Checked, {"table": table, "checks": checks}, ()).model
     if checked is not None and any(check.gate for check in checked.checks):
         report.add(("checks",), "holds a `gate`, and nothing is loaded here that it could keep back. Leave it out")
-    if checked is not None and freshness_policy(checked.checks) is not None:
+    if checked is not None and freshness_without_column(checked.checks) is not None:
         report.add(("checks",), "`freshness` names no column. Write one, or give the asset a `dg.FreshnessPolicy`")
     report.close()
     assert checked is not None

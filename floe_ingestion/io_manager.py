@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from floe_ingestion.asset_page import publish
+from floe_ingestion.asset_page import first_rows, show
 from floe_ingestion.asset_tables import identifier_of, provenance_of, rows_of_partitions, table_of, upstream_metadata
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.frames import KNOWN, batches_of
 from floe_ingestion.pipeline import private_folder
 from floe_ingestion.resources import IcebergLakeResource
 from floe_ingestion.retries import dagster_failures, is_last_attempt
-from floe_ingestion.shown import first_rows, materialization_metadata, sentence
 from floe_ingestion.spec_stored import ReadSettings, settings_of
 from floe_ingestion.staging import Landed, StagedTable
 from floe_ingestion.storing import stage_rows
@@ -95,10 +94,4 @@ class IcebergIOManager(dg.ConfigurableIOManager):
         return receipt.landed
 
     def _land(self, context: dg.OutputContext, staged: StagedTable, catalog: Catalog | None = None) -> None:
-        landed = self.land(staged, catalog)
-        context.log.info(sentence(landed, staged))
-        for warning in staged.warnings:
-            context.log.warning(warning)
-        single = context.has_asset_partitions and len(context.asset_partition_keys) == 1
-        preview, table = staged.receipt.preview, staged.receipt.table
-        publish(context, staged, landed, table, materialization_metadata(staged, landed, table, preview, single))
+        show(context, staged, self.land(staged, catalog))

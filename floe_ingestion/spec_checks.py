@@ -217,7 +217,7 @@ def mistake_of_check(check: CheckSpec, table: TableSpec) -> str | None:
     return None
 
 
-def freshness_policy(checks: Iterable[_Check]) -> FreshnessCheck | None:
+def freshness_without_column(checks: Iterable[_Check]) -> FreshnessCheck | None:
     """The check that Dagster judges by itself, from materialisations alone."""
     return next((each for each in checks if isinstance(each, FreshnessCheck) and each.column is None), None)
 

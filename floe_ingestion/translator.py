@@ -13,8 +13,7 @@ from dagster_dlt.translator import DltResourceTranslatorData
 
 from floe_ingestion.automation import automation_condition, freshness_policy
 from floe_ingestion.spec import TableSpec
-from floe_ingestion.spec_checks import age
-from floe_ingestion.spec_checks import freshness_policy as freshness_check
+from floe_ingestion.spec_checks import age, freshness_without_column
 from floe_ingestion.spec_triggers import AutomationSpec, FreshnessSpec
 
 IO_MANAGER_KEY = "iceberg_io_manager"
@@ -79,7 +78,7 @@ class FloeDltTranslator(DagsterDltTranslator):
 
 def _freshness_of_checks(table: TableSpec) -> dg.FreshnessPolicy | None:
     """Dagster's own, which it evaluates also while nothing runs: that is when an asset grows old."""
-    check = freshness_check(table.checks)
+    check = freshness_without_column(table.checks)
     return dg.FreshnessPolicy.time_window(fail_window=age(check.max_age)) if check is not None else None
 
 

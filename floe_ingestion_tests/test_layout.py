@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("verdict", "reconciling", "judging", "landing"),
     ),
     (
-        *("resources", "io_manager", "shown", "asset_page", "asset_tables", "windows", "automation", "translator"),
+        *("resources", "io_manager", "asset_page", "asset_tables", "windows", "automation", "translator"),
         *("partitions", "retries"),
     ),
     ("assets", "checks", "schedules", "sensors", "pools", "maintenance_jobs"),

@@ -152,14 +152,5 @@ def _ranges(key: sa.Column[Any], least: Any, greatest: Any, count: int) -> list[
     if least is None or greatest == least:
         return [sa.true()]
     width = -(-(greatest - least + 1) // count)
-    bounds = list(range(least + width, greatest + 1, width))
-    return [
-        sa.and_(
-            *(
-                condition
-                for condition in (low is None or key >= low, high is None or key < high)
-                if condition is not True
-            )
-        )
-        for low, high in zip([None, *bounds], [*bounds, None], strict=True)
-    ]
+    begins = range(least, greatest + 1, width)
+    return [sa.and_(key >= begin, key < begin + width) for begin in begins]
