@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class HttpServer:
         self.asked: list[Asked] = []
         self.fallback: Route = lambda asked: Answer({"error": "nothing here"}, 404)
         """Answers where there is no route."""
+        self.refusals: list[Answer] = []
+        """Given instead of the next answers of the fallback."""
+        self.pauses: list[float] = []
+        """Seconds between a refusal and the request after it."""
+        self._refused = 0.0
 
     def route(self, path: str, answer: Any) -> None:
         """Answer `path` with what `answer` is, or returns for the request: an `Answer`, or what is sent as JSON."""
@@ -59,8 +65,17 @@ class HttpServer:
 
     def answer(self, asked: Asked) -> Answer:
         self.asked.append(asked)
-        found = self.routes.get(asked.path, self.fallback)(asked)
+        found = self.routes.get(asked.path, self._refuse_or_fall_back)(asked)
         return found if isinstance(found, Answer) else Answer(found)
+
+    def _refuse_or_fall_back(self, asked: Asked) -> Any:
+        if self._refused:
+            self.pauses.append(time.monotonic() - self._refused)
+            self._refused = 0.0
+        if self.refusals:
+            self._refused = time.monotonic()
+            return self.refusals.pop(0)
+        return self.fallback(asked)
 
 
 @contextmanager

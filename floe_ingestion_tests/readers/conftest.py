@@ -14,6 +14,7 @@ from pyiceberg.table import Table
 
 from floe_ingestion_tests.integration.conftest import seaweed  # noqa: F401  (a fixture)
 from floe_ingestion_tests.lake import Lake, Row
+from floe_ingestion_tests.needs import missing
 from floe_ingestion_tests.readers.asking import Engine, Filter, engine
 from floe_ingestion_tests.readers.in_process import read_by_duckdb, read_by_polars, read_by_pyiceberg
 from floe_ingestion_tests.readers.tables import Written, write_all
@@ -53,8 +54,7 @@ def need_java() -> None:
     """Spark does not run without; CI must have it."""
     home = os.environ.get("JAVA_HOME")
     if shutil.which("java") is None and not (home and (Path(home) / "bin" / "java").exists()):
-        message = "There is no Java on this machine, which Spark needs: install a JRE 17, or set JAVA_HOME."
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        missing("There is no Java on this machine, which Spark needs: install a JRE 17, or set JAVA_HOME.")
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,6 @@ class FakeGithub:
     def __init__(self, server: HttpServer) -> None:
         self.server, self.url, self.tokens = server, server.url, {TOKEN}
         self.lists: dict[tuple[str, str], list[Row]] = {}
-        self.refusals: list[Answer] = []
-        """Given instead of the next answers."""
-        self.pauses: list[float] = []
-        """Seconds between a refusal and the request after it."""
-        self._refused = 0.0
         self.empty: set[str] = set()
         """Repositories without any commit."""
         self.after_answer: Callable[[Asked], None] = lambda asked: None
@@ -98,12 +93,6 @@ class FakeGithub:
         return [asked for asked in self.server.asked if asked.path.startswith("/repos/")]
 
     def _answer(self, asked: Asked) -> Answer:
-        if self._refused:
-            self.pauses.append(time.monotonic() - self._refused)
-            self._refused = 0.0
-        if self.refusals:
-            self._refused = time.monotonic()
-            return self.refusals.pop(0)
         if asked.headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
             return Answer({"message": "Bad credentials", "documentation_url": "…", "status": "401"}, 401)
         _, _, owner, name, *rest = asked.path.split("/")

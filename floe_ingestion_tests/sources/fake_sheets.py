@@ -51,8 +51,6 @@ class FakeSheets:
     sheets: dict[str, list[list[Any]]] = field(default_factory=dict)
     named: dict[str, dict[str, int]] = field(default_factory=dict)
     """Named ranges, as the API writes them."""
-    refusals: list[Answer] = field(default_factory=list)
-    """Given instead of the next answers of the API."""
     zone: str = "Europe/Berlin"
     rows: int = 1000
     """How many rows a grid has, whether they are used or not."""
@@ -87,8 +85,6 @@ class FakeSheets:
         return Answer({"access_token": f"ya29.{self.tokens}", "expires_in": 3599, "token_type": "Bearer"})
 
     def _answer(self, asked: Asked) -> Answer:
-        if self.refusals:
-            return self.refusals.pop(0)
         if asked.headers.get("authorization") != f"Bearer ya29.{self.tokens}":
             return refusal(401, "Request had invalid authentication credentials.", "UNAUTHENTICATED")
         if asked.path != f"/v4/spreadsheets/{ID}":

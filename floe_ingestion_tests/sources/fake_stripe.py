@@ -9,7 +9,6 @@ narrows it by `created`, and raises its `AuthenticationError` and `InvalidReques
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -33,11 +32,6 @@ class FakeStripe:
     def __init__(self, server: HttpServer) -> None:
         self.server, self.url = server, f"{server.url}/v1"
         self.lists: dict[str, list[Row]] = {}
-        self.refusals: list[Answer] = []
-        """Given instead of the next answers."""
-        self.pauses: list[float] = []
-        """Seconds between a refusal and the request after it."""
-        self._refused = 0.0
         self.after_answer: Callable[[Asked], None] = lambda asked: None
         server.fallback = self._answer
 
@@ -59,12 +53,6 @@ class FakeStripe:
             self.add(resource, f"id_{number:04}", NEW_YEAR + number * seconds)
 
     def _answer(self, asked: Asked) -> Answer:
-        if self._refused:
-            self.pauses.append(time.monotonic() - self._refused)
-            self._refused = 0.0
-        if self.refusals:
-            self._refused = time.monotonic()
-            return self.refusals.pop(0)
         if asked.headers.get("authorization") != f"Bearer {KEY}":
             return refusal(401, "Invalid API Key provided: sk_****")
         resource = _PATHS.get(asked.path.removeprefix("/v1/"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -178,7 +177,6 @@ class TestStripe(SourceTests):
             )
 
 
-@pytest.mark.skipif(find_spec("google.auth") is None, reason="google-auth is not installed")
 class TestGoogleSheets(SourceTests):
     @pytest.fixture
     def case(self) -> Iterator[SourceCase]:

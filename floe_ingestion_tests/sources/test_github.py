@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from floe_ingestion.errors import ConfigurationError, SourceRejected, SourceUnavailable
@@ -252,15 +253,15 @@ def test_a_mistake_is_told_with_what_to_write(tmp_path: Path, config: dict[str, 
 
 def test_every_kind_of_rate_limit_is_waited_for(hub: FakeGithub, lake: Lake, made: Made) -> None:
     fill(hub, "issues", range(2))
-    hub.refusals = [used_up(0), secondary(1), Answer({"message": "slow down"}, 429, {"Retry-After": "1"})]
+    hub.server.refusals = [used_up(0), secondary(1), Answer({"message": "slow down"}, 429, {"Retry-After": "1"})]
     lake.load(made("issues"))
 
     assert lake.values("bronze.issues") == [0, 1]
-    assert [pause > 0.9 for pause in hub.pauses] == [True] * 3
+    assert [pause > 0.9 for pause in hub.server.pauses] == [True] * 3
 
 
 def test_a_long_rate_limit_sends_the_run_away_until_it_is_over(hub: FakeGithub, lake: Lake, made: Made) -> None:
-    hub.refusals = [used_up(1800)]
+    hub.server.refusals = [used_up(1800)]
 
     with pytest.raises(SourceUnavailable, match="the rate limit is used up for") as raised:
         lake.load(made("issues"))
@@ -286,14 +287,14 @@ def test_a_repository_that_is_not_there_is_named(lake: Lake, made: Made) -> None
     [(403, "what the token is allowed to read"), (410, "switched off in the repository"), (422, "422")],
 )
 def test_a_refusal_is_final(hub: FakeGithub, lake: Lake, made: Made, status: int, said: str) -> None:
-    hub.refusals = [Answer({"message": "no"}, status)]
+    hub.server.refusals = [Answer({"message": "no"}, status)]
 
     with pytest.raises(SourceRejected, match=said):
         lake.load(made("issues"))
 
 
 def test_the_token_is_not_sent_to_another_host(hub: FakeGithub, lake: Lake, made: Made) -> None:
-    hub.refusals = [Answer([], headers={"Link": '<https://evil.example.com/issues?page=2>; rel="next"'})]
+    hub.server.refusals = [Answer([], headers={"Link": '<https://evil.example.com/issues?page=2>; rel="next"'})]
 
     with pytest.raises(SourceRejected, match="not sent to another host"):
         lake.load(made("issues"))
@@ -311,7 +312,6 @@ def test_a_check_names_what_answers(hub: FakeGithub) -> None:
 
 
 def test_an_app_asks_with_the_token_of_its_installation(hub: FakeGithub, lake: Lake, made: Made) -> None:
-    jwt = pytest.importorskip("jwt")
     private, public = hub.new_app()
     fill(hub, "issues", range(3))
     app = {"app_id": 12345, "private_key": private.replace("\n", "\\n"), "installation_id": None}
@@ -324,7 +324,6 @@ def test_an_app_asks_with_the_token_of_its_installation(hub: FakeGithub, lake: L
 
 
 def test_a_token_of_an_app_is_renewed_before_it_expires(hub: FakeGithub, lake: Lake, made: Made) -> None:
-    pytest.importorskip("jwt")
     private, _ = hub.new_app(token_seconds=200)
     fill(hub, "issues", range(230))
     lake.load(made("issues", token=None, app={"app_id": 1, "private_key": private, "installation_id": 77}))
@@ -334,7 +333,6 @@ def test_a_token_of_an_app_is_renewed_before_it_expires(hub: FakeGithub, lake: L
 
 
 def test_a_key_that_is_none_is_told_without_it(lake: Lake, made: Made) -> None:
-    pytest.importorskip("jwt")
     with pytest.raises(ConfigurationError, match=r"app\.private_key is no RSA key") as raised:
         lake.load(made("issues", token=None, app={"app_id": 1, "private_key": "s3cret"}))
 

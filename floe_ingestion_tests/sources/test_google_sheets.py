@@ -22,8 +22,6 @@ from floe_ingestion_tests.lake import Lake, Row
 from floe_ingestion_tests.sources.fake_sheets import EMAIL, ID, Broken, FakeSheets, Shown, refusal, sheets
 from floe_ingestion_tests.sources.landed import pipeline, source_of
 
-pytest.importorskip("google.auth")
-
 UTC = timezone.utc
 Made = Callable[..., IngestionPipeline]
 ORDERS = [["id", "Amount"], [1, 2.5], [2, 3.0]]
@@ -300,7 +298,7 @@ def test_a_formula_without_a_value_can_mean_nothing(book: FakeSheets, lake: Lake
     ],
 )
 def test_a_refusal_says_what_to_do(book: FakeSheets, lake: Lake, made: Made, answer: Answer, said: str) -> None:
-    book.refusals = [answer]
+    book.server.refusals = [answer]
 
     with pytest.raises(SourceRejected, match=said):
         lake.load(made())
@@ -308,14 +306,14 @@ def test_a_refusal_says_what_to_do(book: FakeSheets, lake: Lake, made: Made, ans
 
 def test_a_quota_is_waited_for(book: FakeSheets, lake: Lake, made: Made) -> None:
     book.sheets["orders"] = ORDERS
-    book.refusals = [refusal(429, "Quota exceeded for quota metric 'Read requests'", "RESOURCE_EXHAUSTED")]
+    book.server.refusals = [refusal(429, "Quota exceeded for quota metric 'Read requests'", "RESOURCE_EXHAUSTED")]
     lake.load(made())
 
     assert lake.values("bronze.orders") == [1, 2]
 
 
 def test_a_quota_that_lasts_sends_the_run_away(book: FakeSheets, lake: Lake, made: Made) -> None:
-    book.refusals = [refusal(429, "Quota exceeded", "RESOURCE_EXHAUSTED")]
+    book.server.refusals = [refusal(429, "Quota exceeded", "RESOURCE_EXHAUSTED")]
 
     with pytest.raises(SourceUnavailable, match="the rate limit is used up"):
         lake.load(made(config={"max_wait_seconds": 0}))

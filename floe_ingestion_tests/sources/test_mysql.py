@@ -15,11 +15,8 @@ from floe_ingestion.loading import source_from
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.lake import Lake
+from floe_ingestion_tests.needs import missing
 from floe_ingestion_tests.sources.database import MariaDB, mariadb_program, running_mariadb
-
-pytest.importorskip("pymysql", reason="no PyMySQL here: pip install pymysql")
-PROGRAM = mariadb_program()
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no program mariadbd here: apt install mariadb-server-core")
 
 EVERY_TYPE: dict[str, tuple[str, str, str, Any]] = {
     "price": ("decimal(12, 2)", "-1234567890.12", "decimal(12, 2)", Decimal("-1234567890.12")),
@@ -57,8 +54,10 @@ EVERY_TYPE: dict[str, tuple[str, str, str, Any]] = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[MariaDB]:
-    assert PROGRAM is not None
-    with running_mariadb(PROGRAM) as found:
+    program = mariadb_program()
+    if program is None:
+        missing("There is no program mariadbd on this machine: install Debian's mariadb-server-core.")
+    with running_mariadb(program) as found:
         yield found
 
 

@@ -85,7 +85,6 @@ def an_account(folder: Path, config: dict[str, Any]) -> Iterator[dict[str, str]]
 
 @contextmanager
 def a_spreadsheet(folder: Path, config: dict[str, Any]) -> Iterator[dict[str, str]]:
-    pytest.importorskip("google.auth")
     with sheets() as book:
         book.sheets["orders"] = [["id"], [1]]
         book.sheets["Targets 2026"] = [[], [None, "day", "amount"], [None, date(2026, 1, 1), 19.99]]

@@ -193,15 +193,15 @@ def test_a_mistake_is_told_with_what_to_write(tmp_path: Path, config: dict[str, 
 
 def test_a_rate_limit_is_waited_for(shop: FakeStripe, lake: Lake, made: Made) -> None:
     shop.fill("charges", range(2))
-    shop.refusals = [refusal(429, "Too many requests"), refusal(429, "Too many requests", {"Retry-After": "1"})]
+    shop.server.refusals = [refusal(429, "Too many requests"), refusal(429, "Too many requests", {"Retry-After": "1"})]
     lake.load(made("charges"))
 
     assert len(lake.values("bronze.charges")) == 2
-    assert [pause > 0.9 for pause in shop.pauses] == [True] * 2
+    assert [pause > 0.9 for pause in shop.server.pauses] == [True] * 2
 
 
 def test_a_limit_that_lasts_sends_the_run_away(shop: FakeStripe, lake: Lake, made: Made) -> None:
-    shop.refusals = [refusal(429, "Too many requests", {"Retry-After": "30"})]
+    shop.server.refusals = [refusal(429, "Too many requests", {"Retry-After": "30"})]
 
     with pytest.raises(SourceUnavailable, match="the rate limit is used up for 30 s more") as raised:
         lake.load(made("charges", max_wait_seconds=5))
@@ -210,7 +210,7 @@ def test_a_limit_that_lasts_sends_the_run_away(shop: FakeStripe, lake: Lake, mad
 
 
 def test_an_api_that_says_to_come_at_once_is_not_asked_for_ever(shop: FakeStripe) -> None:
-    shop.refusals = [refusal(429, "Too many requests", {"Retry-After": "0"})] * 50
+    shop.server.refusals = [refusal(429, "Too many requests", {"Retry-After": "0"})] * 50
     api = JsonApi(shop.url, lambda request: request, lambda response: "", patience=2)
 
     with pytest.raises(SourceUnavailable, match="the rate limit is used up"):
@@ -223,7 +223,7 @@ def test_a_server_that_is_down_is_tried_again(
     shop: FakeStripe, lake: Lake, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNTIME__REQUEST_MAX_ATTEMPTS", "1")
-    shop.refusals = [refusal(503, "Something went wrong on Stripe's end.", {"Retry-After": "20"})]
+    shop.server.refusals = [refusal(503, "Something went wrong on Stripe's end.", {"Retry-After": "20"})]
 
     with pytest.raises(SourceUnavailable, match="503 Service Unavailable \\(Something went wrong") as raised:
         lake.load(made("charges"))
@@ -249,7 +249,7 @@ def test_a_wrong_key_is_told_without_the_key(shop: FakeStripe, lake: Lake, made:
     ],
 )
 def test_a_refusal_is_final(shop: FakeStripe, lake: Lake, made: Made, answer: Answer, said: str) -> None:
-    shop.refusals = [answer]
+    shop.server.refusals = [answer]
 
     with pytest.raises(SourceRejected, match=said):
         lake.load(made("charges"))
