@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from floe_ingestion_tests.dagster_fixtures import Project
-from floe_ingestion_tests.integration.test_dagster_dev import Dagster, dagster_dev
+from floe_ingestion_tests.integration.live_dagster import Dagster, dagster_dev
 
 pytestmark = [pytest.mark.dagster, pytest.mark.timeout(300)]
 
