@@ -26,6 +26,10 @@ _ARRIVAL = "__floe_arrival"
 _QUEUED_BATCHES = 2
 _BUFFERED_BYTES = 64 * 1024 * 1024
 """Arrow bytes that wait over all open files; beyond it the largest buffer is written."""
+_ROW_GROUP_BYTES, _COLUMN_BYTES = 16 * 1024 * 1024, 128 * 1024
+"""Arrow bytes of a row group, and of each of its columns where there are many: a file must not become all footer."""
+_SAMPLE_ROWS, _MOST_DISTINCT = 20_000, 0.2
+"""Rows that are looked at, and the share of different values among them with which a dictionary still pays."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,6 @@ class WriteSettings:
 
     target_file_bytes: int = 512 * 1024 * 1024
     row_group_rows: int = 250_000
-    row_group_bytes: int = 32 * 1024 * 1024
-    """Arrow bytes of a row group, before compression."""
     compression: str = "zstd"
     compression_level: int | None = None
 
@@ -205,19 +207,13 @@ class _PartitionFile:
         self._waiting_rows = 0
         self._rows = 0
         self._arrival: list[pa.Array] = []
+        self._row_group_bytes = max(_ROW_GROUP_BYTES, len(schema) * _COLUMN_BYTES)
         self._sink = pa.OSFile(str(self._path), "wb")
-        self._writer = pq.ParquetWriter(
-            self._sink,
-            schema,
-            compression=settings.compression,
-            compression_level=settings.compression_level,
-            store_decimal_as_integer=True,
-            metadata_collector=self._metadata,
-        )
+        self._writer: pq.ParquetWriter | None = None
 
     @property
     def full_row_group(self) -> bool:
-        return self._waiting_rows >= self._settings.row_group_rows or self.buffered >= self._settings.row_group_bytes
+        return self._waiting_rows >= self._settings.row_group_rows or self.buffered >= self._row_group_bytes
 
     @property
     def size(self) -> int:
@@ -239,13 +235,26 @@ class _PartitionFile:
         freed = self.buffered
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, schema=self.schema)
+            self._writer = self._writer or self._begin(table)
             self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
             self._rows += table.num_rows
         self._waiting, self._waiting_rows, self.buffered = [], 0, 0
         return freed
 
+    def _begin(self, first: pa.Table) -> pq.ParquetWriter:
+        return pq.ParquetWriter(
+            self._sink,
+            self.schema,
+            compression=self._settings.compression,
+            compression_level=self._settings.compression_level,
+            use_dictionary=_repeating(first),
+            store_decimal_as_integer=True,
+            metadata_collector=self._metadata,
+        )
+
     def finish(self) -> StagedFile:
         self.flush()
+        assert self._writer is not None, "a file is opened for rows"
         self._writer.close()
         self._sink.close()
         return StagedFile(
@@ -256,6 +265,15 @@ class _PartitionFile:
             metadata=self._metadata[0],
             arrival=pa.concat_arrays(self._arrival) if self._arrival else None,
         )
+
+
+def _repeating(rows: pa.Table) -> list[str] | bool:
+    """The columns whose values repeat. Of others Parquet would begin a dictionary, give it up, and be larger for it."""
+    if any(pa.types.is_nested(field.type) for field in rows.schema):
+        return True
+    sample = rows.slice(0, _SAMPLE_ROWS)
+    most = sample.num_rows * _MOST_DISTINCT
+    return [name for name in sample.schema.names if len(sample.column(name).unique()) <= most]
 
 
 def write_files(

@@ -16,6 +16,7 @@ import pytest
 from floe_ingestion.errors import KeyViolation, PermanentError, UnsupportedType
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import ParquetSink, WriteSettings
+from floe_ingestion.staging import StagedFile
 from floe_ingestion_tests.fake_sources import table_spec
 from floe_ingestion_tests.iceberg.loads import as_arrow, load, numbers, staged
 from floe_ingestion_tests.lake import Lake
@@ -52,6 +53,39 @@ def test_a_file_is_closed_when_it_is_as_large_on_disk_as_was_asked_for(tmp_path:
     one_row_group = 50_000
     assert len(sizes) > 3
     assert all(100_000 <= size < 100_000 + one_row_group for size in sizes[:-1])
+
+
+def encodings(file: StagedFile) -> dict[str, set[str]]:
+    columns = (file.metadata.row_group(0).column(number) for number in range(file.metadata.num_columns))
+    return {column.path_in_schema: set(column.encodings) for column in columns}
+
+
+def test_only_columns_whose_values_repeat_have_a_dictionary(tmp_path: Path) -> None:
+    rows = noise(30_000)
+    sink = sink_in(tmp_path)
+    sink.write(rows.append_column("kind", pa.array([f"kind {number % 50}" for number in range(30_000)])))
+
+    (file,) = sink.close()
+
+    assert {name: "RLE_DICTIONARY" in used for name, used in encodings(file).items()} == {
+        "id": False,
+        "noise": False,
+        "kind": True,
+    }
+
+
+def test_a_wide_table_has_row_groups_of_many_rows_too(tmp_path: Path) -> None:
+    """Of 16 MB they would have 8,000 rows, and their file as much footer as data."""
+    sink = sink_in(tmp_path)
+    for _ in range(10):
+        sink.write(pa.table({f"c{number}": pa.arange(0, 4_000) for number in range(250)}))
+
+    (file,) = sink.close()
+
+    assert [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)] == [
+        20_000,
+        20_000,
+    ]
 
 
 def test_the_size_that_the_table_asks_for_is_kept_to(lake: Lake) -> None:
