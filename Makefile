@@ -101,8 +101,8 @@ wheel-test: build ## Install the built wheel alone into a fresh environment and 
 	$(WHEEL_VENV)/bin/python -I floe_ingestion_tests/wheel_check.py dist/*.whl
 
 constraints: $(VENV)/.installed-dev ## Write constraints*.txt anew, with today's newest releases
-	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql --extra browser -o constraints.txt pyproject.toml
-	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra sql --extra embedded-elt \
+	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra browser -o constraints.txt pyproject.toml
+	$(VENV)/bin/python -m uv pip compile $(COMPILE) --extra postgres --extra embedded-elt \
 		-o constraints-oldest.txt pyproject.toml
 	$(VENV)/bin/python -m uv pip compile $(COMPILE_ALONE) --group readers -o constraints-readers.txt
 	$(VENV)/bin/python -m uv pip compile $(COMPILE_ALONE) --extra celery --extra postgres --group scale \
@@ -147,7 +147,7 @@ $(VENV)/.installed-lakehouse: $(VENV)/.ready $(DISTRIBUTION) constraints.txt
 
 # It holds what the demos need, too.
 $(VENV)/.installed-dev: $(VENV)/.ready $(DISTRIBUTION) constraints.txt
-	$(INSTALL) $(VENV)/bin/python -c constraints.txt -e '.[demo,dev,postgres,sql]'
+	$(INSTALL) $(VENV)/bin/python -c constraints.txt -e '.[demo,dev,postgres]'
 	@touch $(VENV)/.installed-demo $(VENV)/.installed-lakehouse $@
 
 $(VENV)/.installed-browser: $(VENV)/.installed-dev
@@ -155,7 +155,7 @@ $(VENV)/.installed-browser: $(VENV)/.installed-dev
 	@touch $@
 
 $(OLDEST_VENV)/.installed: $(OLDEST_VENV)/.ready $(DISTRIBUTION) constraints-oldest.txt
-	$(INSTALL) $(OLDEST_VENV)/bin/python -c constraints-oldest.txt -e '.[demo,dev,embedded-elt,postgres,sql]'
+	$(INSTALL) $(OLDEST_VENV)/bin/python -c constraints-oldest.txt -e '.[demo,dev,embedded-elt,postgres]'
 	@touch $@
 
 $(READERS_VENV)/.installed: $(READERS_VENV)/.ready constraints-readers.txt

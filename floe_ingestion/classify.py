@@ -43,6 +43,10 @@ _REFUSED_WORDS = (
 )
 _REFUSED_STATES = frozenset({"0A", "22", "28", "3D", "3F", "42"})
 """Classes of SQLSTATE: not supported, bad data, who asks, no such database or schema, what is asked."""
+_TRY_LATER_STATES = frozenset({"08", "40", "53", "55", "57"})
+"""Connection, rollback (deadlock, serialisation), resources, locks, an operator or a timeout stepped in."""
+_OF_CONNECTIONS = frozenset({"OperationalError", "InterfaceError", "TimeoutError", "DisconnectionError"})
+"""Errors of SQLAlchemy and of ADBC, which share DBAPI's names."""
 _NEVER_SENT = frozenset(
     {"InvalidHeader", "InvalidProxyURL", "InvalidSchema", "InvalidURL", "LocationParseError", "MissingSchema"}
 )
@@ -123,7 +127,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether Rust code, such as ConnectorX's, has broken down: it raises what is no `Exception`."""
+    """Whether Rust code, such as ConnectorX's or Polars', has broken down: it raises what is no `Exception`."""
     return _library(error) == "pyo3_runtime"
 
 
@@ -151,7 +155,7 @@ def _of_library(error: BaseException, place: str) -> IngestionError | None:
         return PermanentError(f"{_sentence(place, error)}. {hint}")
     if module == "requests" or module == "urllib3":
         return _of_http(error, place)
-    if module == "sqlalchemy":
+    if module in ("sqlalchemy", "adbc_driver_manager"):
         return _of_database(error, place)
     if module == "pyiceberg":
         return _of_catalog(error, place)
@@ -183,11 +187,11 @@ def _of_database(error: BaseException, place: str) -> IngestionError:
     from sqlalchemy import exc
 
     original = getattr(error, "orig", None) or error
-    words = str(original).lower()
-    if str(getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or "")[:2] in _REFUSED_STATES:
+    state = str(getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or "")[:2]
+    if state in _REFUSED_STATES:
         return SourceRejected(_sentence(place, original))
-    transient = isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.DisconnectionError))
-    if transient and not any(word in words for word in _REFUSED_WORDS):
+    transient = state in _TRY_LATER_STATES or any(kind.__name__ in _OF_CONNECTIONS for kind in type(error).__mro__)
+    if transient and not any(word in str(original).lower() for word in _REFUSED_WORDS):
         return SourceUnavailable(_sentence(place, original))
     if isinstance(error, exc.NoSuchTableError):
         return SourceRejected(f"{place}: there is no table {str(error)!r}. Check its name, and the `schema` it is in.")
@@ -200,8 +204,6 @@ def _of_database(error: BaseException, place: str) -> IngestionError:
 
 def _of_panic(error: BaseException, place: str) -> IngestionError:
     said = redact(str(error).partition("\n")[0])
-    if "Destination(" in said:
-        return SourceRejected(f"{place}: a value cannot be read that way ({said}). Write `backend: pyarrow`.")
     refused = any(word in said.lower() for word in _REFUSED_WORDS)
     return (SourceRejected if refused else SourceUnavailable)(f"{place}: {said}")
 
@@ -225,5 +227,6 @@ def _of_catalog(error: BaseException, place: str) -> IngestionError:
 
 
 def _sentence(place: str, error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    # ADBC goes on with the whole query.
+    text = " ".join(str(error).partition("\n\nQuery was:")[0].split()) or type(error).__name__
     return redact(f"{place}: {type(error).__name__}: {text}")

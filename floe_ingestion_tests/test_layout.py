@@ -44,7 +44,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli", "cli_base", "cli_tables", "cli_audit", "cli_pools", "testing", "testing_case"),
 )
 DAGSTER_SIDE = LAYERS[8] + LAYERS[9] + LAYERS[10] + LAYERS[11]
-HEAVY = ("dagster", "dagster_dlt", "dlt", "pyiceberg", "pyarrow", "sqlalchemy", "polars", "pandas", "connectorx")
+HEAVY = (
+    "dagster",
+    "dagster_dlt",
+    "dlt",
+    "pyiceberg",
+    "pyarrow",
+    "sqlalchemy",
+    "polars",
+    "pandas",
+    "adbc_driver_postgresql",
+)
 PUBLIC = {
     *("DltIngestionResource", "FloeIngestionComponent", "IcebergIOManager", "IcebergLakeResource"),
     *("__version__", "build_definitions", "dlt_asset", "load_spec", "table_checks"),

@@ -35,7 +35,7 @@ class TableResource(ResourceSpec):
     where: str | None = None
     """A condition in the database's own SQL, such as `deleted_at is null`."""
     parallel: int = Field(default=1, ge=1, le=64)
-    """Into how many ranges of its primary key the table is split, each read on a connection of its own."""
+    """Into how many ranges of its pages the table is split, each read on a connection of its own."""
 
 
 class SqlDatabaseConnector(SourceConnector):
@@ -51,10 +51,10 @@ class SqlDatabaseConnector(SourceConnector):
     """The database schema that the tables are in; the connection's default where absent."""
     tables: tuple[Annotated[TableResource, BeforeValidator(named)], ...] = Field(min_length=1)
     """Named, because definitions never connect."""
-    backend: Literal["auto", "pyarrow", "connectorx"] = "auto"
-    """`auto` reads PostgreSQL by ConnectorX, several times as fast, where the extra `sql` is installed."""
+    backend: Literal["auto", "pyarrow", "adbc"] = "auto"
+    """`auto` reads PostgreSQL by ADBC, several times as fast, where the extra `postgres` is installed."""
     chunk_size: int = Field(default=50_000, ge=1)
-    """Rows a batch."""
+    """Rows a batch, at most."""
 
     def resource_specs(self) -> tuple[ResourceSpec, ...]:
         return self.tables

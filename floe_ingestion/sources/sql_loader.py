@@ -1,12 +1,10 @@
-"""Reads one table, by ConnectorX or by SQLAlchemy; what comes is what the database declares, whoever read it."""
+"""Reads one table, by ADBC or by SQLAlchemy; what comes is what the database declares, whoever read it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -15,42 +13,32 @@ from dlt.common.libs.pyarrow import get_py_arrow_datatype, py_arrow_to_table_sch
 from dlt.sources.sql_database import TableLoader
 
 from floe_ingestion.errors import SourceRejected
+from floe_ingestion.sources.adbc import is_read_by_adbc, read_by_adbc
 from floe_ingestion.sources.ahead import read_ahead
 from floe_ingestion.sources.sql_types import caster, declared, without_rounding, written_out
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import Select
 
-Backend = Literal["auto", "pyarrow", "connectorx"]
-
-_SHARED_OPTIONS = frozenset({"application_name", "connect_timeout", "sslmode"})
-"""What may stand in the query of a URL that psycopg and ConnectorX understand alike."""
-
-
-def is_read_by_connectorx(choice: Backend, url: sa.URL) -> bool:
-    """Whether ConnectorX is to read; for `auto`, where it is installed and known to carry every type right."""
-    if choice != "auto":
-        return choice == "connectorx"
-    # It knows nothing of Unix sockets, which have no host or name a folder in the query.
-    reachable = bool(url.host) and set(url.query) <= _SHARED_OPTIONS
-    return url.get_backend_name() == "postgresql" and reachable and find_spec("connectorx") is not None
-
-
-_COLUMN = re.compile(r"FromSql\((\d+)\), cause: Some\((.*?)\) ?\}")
-"""In what ConnectorX says, the number of the column that a value is in, and what is wrong with it."""
+_PAGES = """
+    select pages, relkind from pg_class, lateral (
+        select max(pg_relation_size(part)) / current_setting('block_size')::int as pages
+        from (select relid from pg_partition_tree(pg_class.oid) union all select pg_class.oid) as parts (part)
+    ) as size where oid = cast(:table as regclass)
+"""
 
 
 class DeclaredLoader(TableLoader):
     """A loader of dlt's; `backend_kwargs` are `choice` (a `Backend`) and `parallel`, a number of ranges."""
 
     def load_rows(self, backend_kwargs: dict[str, Any] | None = None) -> Iterator[pa.Table]:
-        """Tables of `chunk_size` rows; of a table without rows one that has its columns."""
+        """Tables of `chunk_size` rows or fewer; of a table without rows one that has its columns."""
         given = backend_kwargs or {}
-        by_connectorx = is_read_by_connectorx(given.get("choice", "auto"), self.engine.url)
+        by_adbc = is_read_by_adbc(given.get("choice", "auto"), self.engine.url)
         dialect = self.engine.dialect.name
         without_rounding(self.table)
         types = declared(self.table, dialect)
-        instead = written_out(self.table, dialect, by_connectorx)
+        instead = written_out(self.table, dialect, by_adbc)
         # What dlt makes of values of SQLAlchemy's. Of texts it is told no type: it would make it in its own way.
         told = {name: type_ for name, type_ in types.items() if name not in instead}
         hints = py_arrow_to_table_schema_columns(pa.schema(list(told.items())))
@@ -58,7 +46,7 @@ class DeclaredLoader(TableLoader):
         query = self._selecting(instead)
         as_declared = caster(types, str(self.table.name))
         came = False
-        for rows in self._read(query, by_connectorx, int(given.get("parallel", 1))):
+        for rows in self._read(query, by_adbc, int(given.get("parallel", 1))):
             came = True
             yield as_declared(rows)
         if not came:
@@ -73,58 +61,43 @@ class DeclaredLoader(TableLoader):
         ]
         return query.with_only_columns(*chosen) if instead else query  # type: ignore[union-attr, return-value]
 
-    def _read(self, query: Select[Any], by_connectorx: bool, parallel: int) -> Iterator[pa.Table]:
+    def _read(self, query: Select[Any], by_adbc: bool, parallel: int) -> Iterator[pa.Table]:
         if parallel > 1:
-            yield from self._read_in_ranges(query, by_connectorx, parallel)
-        elif by_connectorx:
-            yield from self._read_by_connectorx([self._as_text(query)])
+            yield from self._read_in_ranges(query, by_adbc, parallel)
+        elif by_adbc:
+            yield from self._read_by_adbc([self._as_text(query)])
         else:
             yield from self._load_rows(query, {})
 
-    def _read_by_connectorx(self, queries: list[str], first: list[str] | None = None) -> Iterator[pa.Table]:
-        import connectorx
+    def _read_by_adbc(self, queries: list[str], first: Sequence[str] = ()) -> Iterator[pa.Table]:
+        for batch in read_ahead(*(read_by_adbc(self.engine.url, query, first) for query in queries)):
+            for begin in range(0, batch.num_rows, self.chunk_size):
+                yield pa.Table.from_batches([batch.slice(begin, self.chunk_size)])
 
-        reader = connectorx.read_sql(
-            self.get_connection_url(),
-            queries,
-            return_type="arrow_stream",
-            batch_size=self.chunk_size,
-            pre_execution_query=first,
-        )
-        try:
-            for batch in read_ahead(reader):
-                yield pa.Table.from_batches([batch])
-        except BaseException as error:  # ConnectorX breaks down with what is no Exception
-            if (match := _COLUMN.search(str(error))) is None:
-                raise
-            name = list(self.table.columns)[int(match[1])].name
-            raise SourceRejected(
-                f"Table {self.table.name!r}, column {name!r}: ConnectorX cannot read a value ({match[2]}). Correct it, "
-                f"leave it out with `where`, or write `backend: pyarrow`."
-            ) from error
-
-    def _read_in_ranges(self, query: Select[Any], by_connectorx: bool, parallel: int) -> Iterator[pa.Table]:
-        """Ranges of the primary key on connections of their own, all of which see the database of one moment."""
+    def _read_in_ranges(self, query: Select[Any], by_adbc: bool, parallel: int) -> Iterator[pa.Table]:
+        """Ranges of the table's pages on connections of their own, all of which see the database of one moment."""
         ordered: Any = self.row_order
-        if not by_connectorx or self.engine.dialect.name != "postgresql" or ordered:
+        if not by_adbc or self.engine.dialect.name != "postgresql" or ordered:
             raise SourceRejected(
-                f"Table {self.table.name!r}: `parallel` is for PostgreSQL read by ConnectorX (the extra `sql`), and "
-                f"not for rows in an order. Remove it, or write `backend: connectorx` and no `row_order`."
+                f"Table {self.table.name!r}: `parallel` is for PostgreSQL read by ADBC (the extra `postgres`), and not "
+                f"for rows in an order. Remove it, or write `backend: auto` and no `row_order`."
             )
-        key = self._key_to_split()
         with self._snapshot() as (connection, snapshot):
-            least, greatest = connection.execute(sa.select(sa.func.min(key), sa.func.max(key))).one()
-            queries = [self._as_text(query.where(part)) for part in _ranges(key, least, greatest, parallel)]
+            ranges = _ranges(self._pages(connection), parallel)
+            queries = [self._as_text(query.where(sa.text(condition))) for condition in ranges]
             begin = ["begin isolation level repeatable read", f"set transaction snapshot '{snapshot}'"]
-            yield from self._read_by_connectorx(queries, begin)
+            yield from self._read_by_adbc(queries, begin)
 
-    def _key_to_split(self) -> sa.Column[Any]:
-        keys = [column for column in self.table.primary_key if isinstance(column.type, sa.Integer)]
-        if len(self.table.primary_key) != 1 or not keys:
+    def _pages(self, connection: sa.Connection) -> int:
+        """Of the table, or of the largest of its partitions; nobody rewrites them while the transaction lasts."""
+        connection.execute(sa.select(sa.literal(1)).select_from(self.table).limit(0))  # takes the lock of a reader
+        table = connection.dialect.identifier_preparer.format_table(self.table)
+        pages, kind = connection.execute(sa.text(_PAGES), {"table": table}).one()
+        if kind not in ("r", "p", "m"):
             raise SourceRejected(
-                f"Table {self.table.name!r} has no primary key of one integer column to split it by. Remove `parallel`."
+                f"Table {self.table.name!r} is a view or a foreign table, and has no pages to split. Remove `parallel`."
             )
-        return keys[0]
+        return int(pages)
 
     @contextmanager
     def _snapshot(self) -> Iterator[tuple[sa.Connection, str]]:
@@ -147,10 +120,9 @@ class DeclaredLoader(TableLoader):
         return pa.schema(list(found.items())).empty_table()
 
 
-def _ranges(key: sa.Column[Any], least: Any, greatest: Any, count: int) -> list[Any]:
-    """Conditions that share out the rows by `key`, each row to one of them."""
-    if least is None or greatest == least:
-        return [sa.true()]
-    width = -(-(greatest - least + 1) // count)
-    begins = range(least, greatest + 1, width)
-    return [sa.and_(key >= begin, key < begin + width) for begin in begins]
+def _ranges(pages: int, count: int) -> list[str]:
+    """Conditions that share out the rows by the page that they are on, each row to one of them."""
+    bounds = [pages * number // count for number in range(1, count)]
+    starts = [f"ctid >= '({page},0)'" for page in bounds]
+    ends = [f"ctid < '({page},0)'" for page in bounds]
+    return [" and ".join(filter(None, pair)) for pair in zip(["", *starts], [*ends, ""], strict=True)]

@@ -21,20 +21,14 @@ _UNKNOWN_SCALE = 9
 """Of a numeric that is declared without digits, as dlt has it."""
 _FIRST_DAY = date(1, 1, 1).toordinal() - date(1970, 1, 1).toordinal()
 _LAST_DAY = date(9999, 12, 31).toordinal() - date(1970, 1, 1).toordinal()
-_CONNECTORX_DIGITS, _CONNECTORX_SCALE = 28, 10
-"""ConnectorX keeps at most 28 digits of a numeric, and hands on ten behind the point."""
-
 _POSTGRES_READS: tuple[type[sa.types.TypeEngine[Any]], ...] = (
     sa.Integer,
-    sa.Numeric,
-    sa.Float,
     sa.Boolean,
     sa.LargeBinary,
     sa.Date,
     sa.DateTime,
-    sa.Uuid,
 )
-"""Types of PostgreSQL's that every reader takes as they are; so do texts and times, for which see `_is_read`."""
+"""Types of PostgreSQL's that every reader takes as they are; for numbers, texts, times and UUIDs see `_is_read`."""
 
 
 def declared(table: sa.Table, dialect: str) -> dict[str, pa.DataType]:
@@ -50,7 +44,7 @@ def without_rounding(table: sa.Table) -> None:
             column.type.asdecimal = False
 
 
-def written_out(table: sa.Table, dialect: str, by_connectorx: bool) -> dict[str, sa.ColumnElement[Any]]:
+def written_out(table: sa.Table, dialect: str, by_adbc: bool) -> dict[str, sa.ColumnElement[Any]]:
     """What is selected in the place of columns that a reader cannot take: their text, as the database writes it."""
     if dialect in _MYSQL:
         # Python's sets have no order, and of 100 hours, which is a time to MySQL, dlt makes four in the morning.
@@ -67,9 +61,7 @@ def written_out(table: sa.Table, dialect: str, by_connectorx: bool) -> dict[str,
             made[column.name] = sa.cast(column, sa.BigInteger)
         elif isinstance(type_, postgresql.INET):
             made[column.name] = sa.func.abbrev(column, type_=sa.Text)
-        elif not _is_read(type_) or not (
-            _is_read_by_connectorx(type_) if by_connectorx else _is_read_by_psycopg(type_)
-        ):
+        elif not _is_read(type_, by_adbc):
             made[column.name] = sa.cast(column, sa.Text)
     return made
 
@@ -152,28 +144,19 @@ def _base(type_: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
     return type_
 
 
-def _is_read(type_: sa.types.TypeEngine[Any]) -> bool:
+def _is_read(type_: sa.types.TypeEngine[Any], by_adbc: bool) -> bool:
+    if isinstance(type_, (sa.Numeric, sa.Float)):
+        # As text, numerics are read at several times the speed, and one that is no number is refused by its column.
+        return not type_.asdecimal
     if isinstance(type_, sa.Time):
-        return not type_.timezone
+        # Of 24:00 ADBC makes midnight.
+        return not type_.timezone and not by_adbc
+    if isinstance(type_, sa.Uuid):
+        return not by_adbc
     if isinstance(type_, sa.String):
         # What is no more than a String are the internal types "char" and name.
         return not isinstance(type_, sa.Enum) and type(type_) is not sa.String
     return isinstance(type_, _POSTGRES_READS)
-
-
-def _is_read_by_connectorx(type_: sa.types.TypeEngine[Any]) -> bool:
-    """Whether its values come unchanged: of a long number ConnectorX cuts digits, and of 24:00 it makes midnight."""
-    if isinstance(type_, sa.Time):
-        return False
-    if not isinstance(type_, (sa.Numeric, sa.Float)) or not type_.asdecimal:
-        return True
-    digits, scale = type_.precision, getattr(type_, "scale", None) or 0
-    return digits is not None and digits <= _CONNECTORX_DIGITS and 0 <= scale <= _CONNECTORX_SCALE
-
-
-def _is_read_by_psycopg(type_: sa.types.TypeEngine[Any]) -> bool:
-    """Numbers go by their text, too, for then a value that is none is refused by the name of its column."""
-    return not isinstance(type_, sa.Numeric) or not type_.asdecimal
 
 
 def _decimal_or_double(name: str, type_: sa.Numeric[Any] | sa.Float[Any], dialect: str) -> pa.DataType | None:

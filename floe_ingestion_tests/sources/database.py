@@ -45,7 +45,7 @@ def running_postgres() -> Iterator[Postgres]:
         try:
             access = Path(folder) / "pg_hba.conf"
             access.write_text(f"host all guest all scram-sha-256\nhost all all all trust\n{access.read_text()}")
-            # The wheel starts it on a Unix socket alone, of which ConnectorX knows nothing.
+            # The wheel starts it on a Unix socket alone, and tests name a host and a port.
             options = f'-h 127.0.0.1 -p {port} -k ""'
             arguments = ("-w", "-o", options, "-l", str(server.log), "-D", folder, "restart")
             pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)

@@ -549,7 +549,7 @@ def test_a_table_of_one_backend_goes_on_with_the_other(postgres: Postgres, lake:
     postgres.execute(EVERY_TYPE, A_ROW)
     lake.load(pipeline(postgres.url, "t", config={"schema": "s", "backend": "pyarrow"}, **MERGE))
 
-    landed = lake.load(pipeline(postgres.url, "t", config={"schema": "s", "backend": "connectorx"}, **MERGE))
+    landed = lake.load(pipeline(postgres.url, "t", config={"schema": "s", "backend": "adbc"}, **MERGE))
 
     assert (landed.rows_unchanged, list(landed.columns_added)) == (1, [])
 
@@ -587,7 +587,6 @@ def test_postgres_windows_are_those_of_the_time_zone(backend: str, zone: str, po
 
 
 def test_wide_numbers_are_read_as_they_are(backend: str, postgres: Postgres, lake: Lake) -> None:
-    """Of which ConnectorX by itself holds 28 digits."""
     postgres.execute("create table s.t (id int primary key, wide numeric(38, 10))")
     postgres.execute("insert into s.t values (1, 1234567890123456789012345678.0123456789)")
     loads = pipeline(postgres.url, "t", config={"schema": "s", "backend": backend})

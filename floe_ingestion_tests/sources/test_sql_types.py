@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
@@ -14,7 +15,8 @@ from dlt.sources.sql_database import sql_table
 from floe_ingestion.errors import ContractBroken, SourceRejected, UnsupportedType
 from floe_ingestion.loading import source_from
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
-from floe_ingestion.sources.sql_loader import DeclaredLoader, is_read_by_connectorx
+from floe_ingestion.sources.adbc import is_read_by_adbc
+from floe_ingestion.sources.sql_loader import DeclaredLoader
 from floe_ingestion_tests.lake import Lake
 from floe_ingestion_tests.sources.database import Postgres
 
@@ -136,7 +138,7 @@ def create_every_type(postgres: Postgres) -> None:
 
 def test_every_type_lands_alike_whoever_reads_it(postgres: Postgres, tmp_path: Path) -> None:
     create_every_type(postgres)
-    lakes = {backend: Lake(tmp_path / backend) for backend in ("pyarrow", "connectorx", "auto")}
+    lakes = {backend: Lake(tmp_path / backend) for backend in ("pyarrow", "adbc", "auto")}
     for backend, lake in lakes.items():
         lake.load(loading(postgres, "t", backend))
 
@@ -165,7 +167,7 @@ def test_a_value_that_its_type_cannot_hold_in_a_table_is_refused(
 ) -> None:
     """The driver that SQLAlchemy uses says which value of a time it is, and not of which column."""
     postgres.execute(f"create table s.t (id int, v {type_})", f"insert into s.t values (1, {value})")
-    says = r"column 'v'" if named or backend == "connectorx" else "year|hour"
+    says = r"column 'v'" if named or backend == "adbc" else "year|hour"
 
     with pytest.raises(SourceRejected, match=says):
         lake.load(loading(postgres, "t", backend))
@@ -228,17 +230,17 @@ def test_views_are_read_as_tables_are(kind: str, backend: str, postgres: Postgre
     [
         ("postgresql://host/db", True),
         ("postgresql+psycopg://user:pw@host:5432/db?sslmode=require", True),
-        ("postgresql:///db?host=/var/run/postgresql", False),
-        ("postgresql://host/db?options=-csearch_path%3Ds", False),
+        ("postgresql+psycopg2:///db?host=/var/run/postgresql", True),
+        ("postgresql+pg8000://host/db", False),
         ("sqlite:///some.db", False),
         ("mysql+pymysql://host/db", False),
         ("mssql+pyodbc://host/db", False),
     ],
 )
-def test_connectorx_reads_what_it_is_known_to_read_right(url: str, expected: bool) -> None:
-    assert is_read_by_connectorx("auto", sa.make_url(url)) is expected
-    assert is_read_by_connectorx("connectorx", sa.make_url(url))
-    assert not is_read_by_connectorx("pyarrow", sa.make_url(url))
+def test_adbc_reads_what_its_library_understands(url: str, expected: bool) -> None:
+    assert is_read_by_adbc("auto", sa.make_url(url)) is expected
+    assert is_read_by_adbc("adbc", sa.make_url(url))
+    assert not is_read_by_adbc("pyarrow", sa.make_url(url))
 
 
 # Ranges
@@ -272,11 +274,11 @@ def test_ranges_of_hardly_any_rows_are_these(rows: int, postgres: Postgres, lake
 class WhileOthersWrite(DeclaredLoader):
     """Reads its ranges, and meanwhile somebody writes into each of them."""
 
-    def _read_by_connectorx(self, queries: list[str], first: list[str] | None = None) -> Iterator[pa.Table]:
+    def _read_by_adbc(self, queries: list[str], first: Sequence[str] = ()) -> Iterator[pa.Table]:
         with self.engine.begin() as connection:
             connection.execute(sa.text("insert into s.t values (-49 + 1, 'new'), (999000, 'new')"))
             connection.execute(sa.text("update s.t set v = 'changed'"))
-        yield from super()._read_by_connectorx(queries, first)
+        yield from super()._read_by_adbc(queries, first)
 
 
 def test_all_ranges_see_the_table_of_one_moment(squares: Postgres) -> None:
@@ -285,7 +287,7 @@ def test_all_ranges_see_the_table_of_one_moment(squares: Postgres) -> None:
         table="t",
         schema="s",
         backend="pyarrow",
-        backend_kwargs={"choice": "connectorx", "parallel": 4},
+        backend_kwargs={"choice": "adbc", "parallel": 4},
         table_loader_class=WhileOthersWrite,
     )
 
@@ -294,13 +296,41 @@ def test_all_ranges_see_the_table_of_one_moment(squares: Postgres) -> None:
     assert sorted(read.column("v").to_pylist()) == sorted(f"x{n}" for n in range(1, 1001))
 
 
-def test_ranges_need_a_key_and_a_reader_that_can(squares: Postgres, lake: Lake) -> None:
-    squares.execute("create table s.keyless (id int)", "create table s.pairs (a int, b int, primary key (a, b))")
+def test_tables_without_a_key_and_in_partitions_have_ranges_too(postgres: Postgres, tmp_path: Path) -> None:
+    numbers = "select n, n % 3 from generate_series(1, 5000) n"
+    postgres.execute(
+        f"create table s.keyless as {numbers}",
+        f"create materialized view s.kept as {numbers}",
+        "create table s.parts (n int, part int) partition by list (part)",
+        *(f"create table s.part{part} partition of s.parts for values in ({part})" for part in range(3)),
+        f"insert into s.parts {numbers}",
+    )
+    for table in ("keyless", "kept", "parts"):
+        lake = Lake(tmp_path / table)
+        lake.load(loading(postgres, table, "auto", {"parallel": 3}))
+        assert lake.values("raw.t", "n") == list(range(1, 5001))
 
-    for table in ("keyless", "pairs"):
-        with pytest.raises(SourceRejected, match=f"{table}' has no primary key of one integer column"):
-            lake.load(loading(squares, table, "auto", {"parallel": 2}))
-    with pytest.raises(SourceRejected, match="`parallel` is for PostgreSQL read by ConnectorX"):
+
+def test_nobody_rewrites_a_table_while_its_ranges_are_read(squares: Postgres) -> None:
+    """A rewritten table has its rows on other pages, so that a range read later would have others."""
+    engine = sa.create_engine(squares.url)
+    table = sa.Table("t", sa.MetaData(), schema="s", autoload_with=engine)
+    loader = DeclaredLoader(engine, "full_with_precision", table, {}, chunk_size=10)  # type: ignore[arg-type]
+    rows = loader.load_rows({"choice": "adbc", "parallel": 2})
+    next(rows)
+
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        squares.execute("set lock_timeout = '100ms'", "cluster s.t using t_pkey")
+    rows.close()  # type: ignore[attr-defined]
+    squares.execute("cluster s.t using t_pkey")
+
+
+def test_ranges_need_pages_and_a_reader_that_can(squares: Postgres, lake: Lake) -> None:
+    squares.execute("create view s.seen as select * from s.t")
+
+    with pytest.raises(SourceRejected, match="seen' is a view or a foreign table"):
+        lake.load(loading(squares, "seen", "auto", {"parallel": 2}))
+    with pytest.raises(SourceRejected, match="`parallel` is for PostgreSQL read by ADBC"):
         lake.load(loading(squares, "t", "pyarrow", {"parallel": 2}))
 
 
