@@ -24,6 +24,8 @@ from floe_ingestion.iceberg.row_sets import RowSet
 _KEYS_AT_ONCE = 1_000_000
 _READERS = 4
 _NESTED_AT_ONCE = 10_000
+_FEW_COLUMNS = 3
+"""Of fewer, all are as soon compared."""
 
 
 class Matches:
@@ -57,18 +59,41 @@ class Matches:
             yield path, RowSet.of(match[POSITION])
 
     def drop_unchanged(self, columns: list[str], marked: pa.Array) -> pa.Array:
-        """Forget the matches whose row would stay as it is; the staged rows that bring nothing new."""
+        """Forget the matches whose row would stay as it is; the staged rows that bring nothing new.
+
+        The first of `columns` is compared first.
+        """
         same = {path: _without(match, marked) for path, match in self.matches.items()}
-        for name in columns:
-            same = {path: match for path, match in same.items() if match.num_rows}
-            if not same:
-                break
-            staged = self.rows.column(name)
-            same = {path: match.filter(self._equal(path, name, match, staged)) for path, match in same.items()}
+        same = self._same(same, columns[:1])
+        same = self._same(same, self._by_telling(columns[1:], same))
         unchanged = [match[ROW].combine_chunks() for match in same.values()]
         for (path, _), rows in zip(same.items(), unchanged, strict=True):
             self.matches[path] = _without(self.matches[path], rows)
         return pa.concat_arrays(unchanged) if unchanged else pa.array([], pa.int64())
+
+    def _same(self, found: dict[str, pa.Table], columns: list[str]) -> dict[str, pa.Table]:
+        """Those of the matches whose row has the same values in `columns`."""
+        for name in columns:
+            found = {path: match for path, match in found.items() if match.num_rows}
+            if not found:
+                break
+            staged = self.rows.column(name)
+            found = {path: match.filter(self._equal(path, name, match, staged)) for path, match in found.items()}
+        return found
+
+    def _by_telling(self, columns: list[str], same: dict[str, pa.Table]) -> list[str]:
+        """`columns`, those first that tell most rows of the first row group from the staged ones."""
+        path, match = max(same.items(), key=lambda item: item[1].num_rows, default=("", None))
+        known = [name for name in columns if name in self.table.schema().column_names]
+        if match is None or match.num_rows == 0 or len(known) < _FEW_COLUMNS:
+            return columns
+        piece = next(raw_pieces(self.table, self.tasks[path], known, 1))
+        match = match.filter(pc.less(match[POSITION], piece.num_rows))
+        told = dict.fromkeys(columns, 0)
+        for name in known:
+            new = self.rows.column(name).take(match[ROW]).combine_chunks()
+            told[name] = pc.sum(pc.invert(_same(piece[name].take(match[POSITION]).combine_chunks(), new))).as_py() or 0
+        return sorted(columns, key=lambda name: -told[name])
 
     def _match(self, group: list[FileScanTask]) -> None:
         found: dict[int, list[pa.Table]] = defaultdict(list)

@@ -29,7 +29,7 @@ _BUFFERED_BYTES = 64 * 1024 * 1024
 _ROW_GROUP_BYTES, _COLUMN_BYTES = 16 * 1024 * 1024, 128 * 1024
 """Arrow bytes of a row group, and of each of its columns where there are many: a file must not become all footer."""
 _SAMPLE_ROWS, _MOST_DISTINCT = 20_000, 0.2
-"""Rows that are looked at, and the share of different values among them with which a dictionary still pays."""
+"""Rows that are looked at, and the share of different values in them with which a dictionary pays."""
 
 
 @dataclass(frozen=True)
@@ -271,9 +271,10 @@ def _repeating(rows: pa.Table) -> list[str] | bool:
     """The columns whose values repeat. Of others Parquet would begin a dictionary, give it up, and be larger for it."""
     if any(pa.types.is_nested(field.type) for field in rows.schema):
         return True
-    sample = rows.slice(0, _SAMPLE_ROWS)
-    most = sample.num_rows * _MOST_DISTINCT
-    return [name for name in sample.schema.names if len(sample.column(name).unique()) <= most]
+    sample = rows.slice(0, _SAMPLE_ROWS).combine_chunks().to_batches()[0]
+    # Of an extension type, such as uuid, Arrow compares the storage only.
+    values = {name: getattr(array, "storage", array) for name, array in zip(sample.schema.names, sample, strict=True)}
+    return [name for name, array in values.items() if len(array.unique()) <= sample.num_rows * _MOST_DISTINCT]
 
 
 def write_files(
