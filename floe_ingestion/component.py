@@ -50,6 +50,37 @@ _STARTERS = {
         destination:
           schema: bronze
 """,
+    "github": """\
+      - name: github
+        type: github
+        config:
+          token: ${GITHUB_TOKEN}
+          repositories: [example/project]
+          resources: [issues, pull_requests, commits]
+        destination:
+          schema: bronze
+          table_prefix: github_
+""",
+    "stripe": """\
+      - name: stripe
+        type: stripe
+        config:
+          api_key: ${STRIPE_API_KEY}
+          resources: [customers, charges, subscriptions]
+        destination:
+          schema: bronze
+          table_prefix: stripe_
+""",
+    "google_sheets": """\
+      - name: planning
+        type: google_sheets
+        config:
+          spreadsheet: https://docs.google.com/spreadsheets/d/1aB-cD_eF/edit
+          credentials: ${GOOGLE_SERVICE_ACCOUNT}
+          resources: [orders]
+        destination:
+          schema: bronze
+""",
 }
 _shared: dict[tuple[str, str], Mapping[str, Any]] = {}
 """The resources of components, by their plugins and their home."""
@@ -58,7 +89,7 @@ _shared: dict[tuple[str, str], Mapping[str, Any]] = {}
 class StarterParams(BaseModel):
     """What `dg scaffold defs floe_ingestion.FloeIngestionComponent` may be told."""
 
-    source: Literal["sql_database", "rest_api", "filesystem"] = Field(
+    source: Literal["sql_database", "rest_api", "filesystem", "github", "stripe", "google_sheets"] = Field(
         default="sql_database", description="The type of source that the file begins with."
     )
 

@@ -15,7 +15,7 @@ from dagster.components.component_scaffolding import scaffold_object
 from dagster.components.core.package_entry import discover_entry_point_package_objects
 
 import floe_ingestion
-from floe_ingestion import FloeIngestionComponent
+from floe_ingestion import DltIngestionResource, FloeIngestionComponent
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion_tests.dagster_fixtures import category, failure
 from floe_ingestion_tests.dagster_fixtures import materialize_again as materialize
@@ -234,7 +234,7 @@ def test_attributes_without_ingestion_are_told(project: DgProject) -> None:
 # How `dg` finds and begins it
 
 
-@pytest.mark.parametrize("source", ["sql_database", "rest_api", "filesystem"])
+@pytest.mark.parametrize("source", DltIngestionResource().list_available_sources())
 def test_what_is_scaffolded_loads(project: DgProject, source: str) -> None:
     scaffold_object(project.defs / "made", TYPE, json.dumps({"source": source}), "yaml", project.root)
 
