@@ -1,7 +1,7 @@
 """An incremental load that merges, from PostgreSQL to the commit: ours beside ingestr.
 
-Each loads TPC-H lineitem first; then comes a table with new rows, half of them with keys that are there already. What is
-measured is that second load: of ours within the process, of ingestr its command. ingestr's program must be on the
+Each loads TPC-H lineitem first; then comes a table with new rows, half of them with keys that are there already. What
+is measured is that second load: of ours within the process, of ingestr its command. ingestr's program must be on the
 PATH (`pip install ingestr==1.1.19`, in an environment of its own).
 
     python benchmarks/merge_load.py --scale 0.3333 --keys 20000 --repeat 3
