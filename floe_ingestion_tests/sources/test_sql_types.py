@@ -243,6 +243,20 @@ def test_adbc_reads_what_its_library_understands(url: str, expected: bool) -> No
     assert not is_read_by_adbc("pyarrow", sa.make_url(url))
 
 
+def test_a_password_may_hold_any_character(backend: str, postgres: Postgres, lake: Lake) -> None:
+    password = "it's \\a 'pass' word\"+%20&@:/?"
+    url = sa.make_url(postgres.url_of_guest("")).set(password=password).render_as_string(hide_password=False)
+    config = {"connection_string": url, "schema": "s", "backend": backend, "tables": ["t"]}
+    postgres.execute("create table s.t (id int)", "insert into s.t values (1)", "grant usage on schema s to guest")
+    postgres.execute("grant select on s.t to guest", f"alter role guest password $${password}$$")
+    try:
+        lake.load(pipeline_of(source_from("sql_database", "raw", {"config": config}), Path()))
+    finally:
+        postgres.execute("alter role guest password 'right-password'")
+
+    assert lake.values("raw.t") == [1]
+
+
 # Ranges
 
 
