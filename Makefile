@@ -16,7 +16,8 @@ READERS_VENV := $(VENV)-readers
 # Several times as fast as pip, whose configured index it does not read: that is passed on.
 INSTALL = index="$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2> /dev/null)}"; \
 	$(VENV)/bin/python -m uv pip install -q $${index:+--default-index "$$index"} --python
-PYTEST := -m pytest -n 2
+# Tests wait for servers and processes now and then: three workers keep two cores busy.
+PYTEST := -m pytest -n 3 --dist worksteal
 # What touches most of Dagster's interfaces; the whole suite runs with the newest.
 OLDEST_TESTS := test_assets.py test_asset_page.py test_checks.py test_component.py test_definitions.py \
 	test_io_manager.py test_partitions.py test_retries.py test_schedules.py test_storing.py test_triggers.py
