@@ -9,6 +9,9 @@ from typing import Literal
 import pyarrow as pa
 import sqlalchemy as sa
 
+from floe_ingestion.errors import SourceRejected
+from floe_ingestion.iceberg.settings import needs
+
 Backend = Literal["auto", "pyarrow", "adbc"]
 
 _BATCH_BYTES = 4 * 1024 * 1024
@@ -19,10 +22,15 @@ _LIBPQ_DRIVERS = frozenset({"psycopg", "psycopg2"})
 
 def is_read_by_adbc(choice: Backend, url: sa.URL) -> bool:
     """Whether ADBC is to read; for `auto` wherever it is installed and understands the whole URL."""
-    if choice != "auto":
-        return choice == "adbc"
-    drivers = url.get_backend_name() == "postgresql" and url.get_driver_name() in _LIBPQ_DRIVERS
-    return drivers and find_spec("adbc_driver_postgresql") is not None
+    understood = url.get_backend_name() == "postgresql" and url.get_driver_name() in _LIBPQ_DRIVERS
+    if choice == "adbc":
+        if not understood:
+            raise SourceRejected(
+                f"`backend: adbc` reads PostgreSQL, by a URL that begins with postgresql:// or postgresql+psycopg://, "
+                f"and this one begins with {url.drivername}://. Remove `backend`."
+            )
+        needs("adbc_driver_postgresql", "postgres", "`backend: adbc`")
+    return choice != "pyarrow" and understood and find_spec("adbc_driver_postgresql") is not None
 
 
 def read_by_adbc(url: sa.URL, query: str, first: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:

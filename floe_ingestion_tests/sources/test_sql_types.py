@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -239,8 +240,14 @@ def test_views_are_read_as_tables_are(kind: str, backend: str, postgres: Postgre
 )
 def test_adbc_reads_what_its_library_understands(url: str, expected: bool) -> None:
     assert is_read_by_adbc("auto", sa.make_url(url)) is expected
-    assert is_read_by_adbc("adbc", sa.make_url(url))
     assert not is_read_by_adbc("pyarrow", sa.make_url(url))
+    if expected:
+        assert is_read_by_adbc("adbc", sa.make_url(url))
+    else:
+        with pytest.raises(
+            SourceRejected, match=f"begins with {re.escape(url.partition(':')[0])}://. Remove `backend`"
+        ):
+            is_read_by_adbc("adbc", sa.make_url(url))
 
 
 def test_a_password_may_hold_any_character(backend: str, postgres: Postgres, lake: Lake) -> None:
