@@ -16,6 +16,7 @@ from floe_ingestion_tests.http_server import Answer, Asked, serving
 
 pytestmark = pytest.mark.dagster
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("cats", "dogs", "owls")
 SOURCE = """
     - name: {name}
@@ -42,10 +43,12 @@ def test_a_job_over_several_sources_loads_them_in_processes_of_their_own_at_once
             server.route(f"/{name}", when_all_ask(together, [{"id": number * 10 + i} for i in range(3)]))
         entries = "".join(SOURCE.format(name=name, url=server.url) for name in SOURCES)
         project = Project(tmp_path, f"ingestion:\n  sources:{entries}")
-        job = dg.build_reconstructable_job(__name__, every_asset.__name__, (str(project.path),))
+        job = dg.build_reconstructable_job(
+            __name__, every_asset.__name__, (str(project.path),), reconstructor_working_directory=str(ROOT)
+        )
 
         with dg.execute_job(job, instance, run_config={**AT_ONCE, **QUIET}) as result:
-            assert result.success, [event.message for event in result.all_events if event.is_failure]
+            assert result.success, [event.event_specific_data for event in result.all_events if event.is_failure]
             assert len({process_of(event) for event in result.all_events if started(event)}) == len(SOURCES)
 
     landed = [project.rows(f"bronze.{name}", "id") for name in SOURCES]
