@@ -165,6 +165,11 @@ class StagedTable:
     receipt: Receipt = field(default_factory=lambda: Receipt(), compare=False, repr=False)
 
     @property
+    def cursor_column(self) -> str | None:
+        """What the table calls the column that the load went by."""
+        return normalize_column(self.table.incremental.cursor_path) if self.table.incremental else None
+
+    @property
     def rows(self) -> int:
         """Rows in the staged files."""
         return sum(file.rows for file in self.files)

@@ -46,6 +46,11 @@ class StagedRows:
         """Names of all columns; none without files."""
         return list(self.schema.names)
 
+    @property
+    def beside_key(self) -> list[str]:
+        """Names of the columns that are no part of the key."""
+        return [name for name in self.columns if name not in self.key]
+
     @cached_property
     def keys(self) -> pa.Table:
         """The key columns, and `ROW`."""

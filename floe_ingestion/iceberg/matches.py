@@ -58,14 +58,15 @@ class Matches:
         for path, match in self.matches.items():
             yield path, RowSet.of(match[POSITION])
 
-    def drop_unchanged(self, columns: list[str], marked: pa.Array) -> pa.Array:
-        """Forget the matches whose row would stay as it is; the staged rows that bring nothing new.
+    def drop_unchanged(self, columns: list[str], cursor: str | None, marked: pa.Array) -> pa.Array:
+        """Forget the matches whose row has the same in `columns`; the staged rows that bring nothing new.
 
-        The first of `columns` is compared first.
+        `cursor`, if it is one of the columns, tells most changed rows.
         """
         same = {path: _without(match, marked) for path, match in self.matches.items()}
-        same = self._same(same, columns[:1])
-        same = self._same(same, self._by_telling(columns[1:], same))
+        others = [name for name in columns if name != cursor]
+        same = self._same(same, [name for name in columns if name == cursor])
+        same = self._same(same, self._by_telling(others, same))
         unchanged = [match[ROW].combine_chunks() for match in same.values()]
         for (path, _), rows in zip(same.items(), unchanged, strict=True):
             self.matches[path] = _without(self.matches[path], rows)

@@ -37,7 +37,7 @@ def merge(table: Table | None, staged: StagedTable, folder: Path) -> Merge:
         kept = RowSet.first(rows.count) - marked
         return Merge(files=staged_rows_of(staged.files, kept, folder), markers=len(marked))
     if staged.table.merge_strategy == "scd2":
-        return merge_versions(table, staged, rows, _by_telling(staged, rows), folder)
+        return merge_versions(table, staged, rows, folder)
     merging = _Merging(table, staged, rows)
     for part in parts(rows, folder):
         merging.take(part)
@@ -49,7 +49,7 @@ class _Merging:
 
     def __init__(self, table: Table, staged: StagedTable, rows: StagedRows) -> None:
         self._table, self._staged, self._count = table, staged, rows.count
-        self._strategy, self._columns = staged.table.merge_strategy, _by_telling(staged, rows)
+        self._strategy, self._columns = staged.table.merge_strategy, rows.beside_key
         self._range = KeyRange(rows.key[0])
         self._unchanged, self._marked, self._doomed = RowSet(), RowSet(), DoomedRows()
         self._updated = 0
@@ -64,7 +64,9 @@ class _Merging:
             return
         marked = _marked_rows(part, self._staged.table.hard_delete)
         if self._strategy == "upsert":
-            self._unchanged |= RowSet.of(part.numbers(found.drop_unchanged(self._columns, marked)))
+            self._unchanged |= RowSet.of(
+                part.numbers(found.drop_unchanged(self._columns, self._staged.cursor_column, marked))
+            )
         self._marked |= RowSet.of(part.numbers(marked))
         self._doomed.add(found.positions())
         self._updated += _replaced(part, found, marked)
@@ -107,13 +109,6 @@ def _rows_of_window(table: Table, window: Window | None) -> Callable[[FileScanTa
         return None
     schema = table.schema()
     return lambda task: positions_inside(window, read_raw(table, task, window.columns), schema)
-
-
-def _by_telling(staged: StagedTable, rows: StagedRows) -> list[str]:
-    """Columns in the order in which they are likeliest to tell a changed row: its cursor first."""
-    cursor = staged.table.incremental.cursor_path if staged.table.incremental else None
-    others = [name for name in rows.columns if name not in rows.key]
-    return sorted(others, key=lambda name: name != cursor)
 
 
 def _marked_rows(rows: StagedRows, marker: str | None) -> pa.Array:

@@ -30,18 +30,18 @@ from floe_ingestion.staging import StagedFile, StagedTable
 _NOTHING = pa.array([], pa.int64())
 
 
-def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, columns: list[str], folder: Path) -> Merge:
-    """Close the versions that `staged` supersedes, and add its own; `columns` are compared, in this order."""
+def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: Path) -> Merge:
+    """Close the versions that `staged` supersedes, and add its own."""
     valid_from, valid_to = staged.table.validity_columns
     whole = staged.table.incremental is None
-    compared = [name for name in columns if name not in (valid_from, valid_to)]
+    compared = [name for name in rows.beside_key if name not in (valid_from, valid_to)]
     current = _Current(table, valid_to)
     range_, unchanged, present, changed = KeyRange(rows.key[0]), RowSet(), DoomedRows(), DoomedRows()
     for part in parts(rows, folder):
         range_.include(part)
         found = Matches(table, part, And(key_range(part), IsNull(valid_to)), current.positions)
         present.add(found.positions())
-        unchanged |= RowSet.of(part.numbers(found.drop_unchanged(compared, _NOTHING)))
+        unchanged |= RowSet.of(part.numbers(found.drop_unchanged(compared, staged.cursor_column, _NOTHING)))
         changed.add(found.positions())
     predicate = And(AlwaysTrue() if whole else range_.predicate, IsNull(valid_to))
     tasks = list(table.scan(row_filter=predicate).plan_files())
