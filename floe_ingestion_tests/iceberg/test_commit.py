@@ -910,3 +910,14 @@ def files_at(lake: Lake, name: str, snapshot_id: int) -> set[str]:
         for manifest in snapshot.manifests(table.io)
         for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
     }
+
+
+def test_a_merge_that_another_one_has_made_needless_leaves_nothing(lake: Lake) -> None:
+    load(lake, MERGED, numbers([1, 2], note="a"), key=["id"])
+    ours = staged(lake, MERGED, numbers([2, 3], note="b"), key=["id"])
+    racing = RacingCatalog(lake, partial(load, lake, MERGED, numbers([2, 3], note="b"), key=["id"]))
+
+    landed = commit_in(racing, lake, ours)
+
+    assert (landed.rows_added, landed.rows_unchanged) == (0, 2)
+    assert not [path for path in lake.data_files() if ours.load_id in path.name]
