@@ -140,7 +140,7 @@ def _stage_table(
             known = known and pa.schema([field for field in known if field.name not in plan.constants])
         before = cursors.current(table) if window is None else None
         schema = schema_of(spec, known)
-        step = SinkStep(load.sink, types_of(spec, schema, resource, told))
+        step = SinkStep(load.sink, types_of(spec, schema, resource, told, known))
         state = _extract(spec, resource, step, schema, before, folder)
         warnings = () if load.close() else behind(connector, extraction, before)
         names = {name: step.names.get(came, came) for name, came in plan.came_as.items() if name not in plan.constants}
@@ -210,7 +210,7 @@ def _extract(
             pipeline.normalize()
             write_normalized(spec, pipeline, step.sink)
         elif step.nothing_came:
-            write_columns(resource, step.sink)
+            write_columns(spec, resource, step.sink)
         return dict(pipeline.state.get("sources", {}).get(source.name, {}))
     finally:
         with suppress(Exception):  # leaving a pipeline must not hide what went wrong in it

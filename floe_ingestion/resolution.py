@@ -13,7 +13,15 @@ from floe_ingestion.mistakes.report import Report
 from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.sources.base import ResourceSpec
-from floe_ingestion.spec import ContractSpec, DefaultsSpec, DestinationSpec, IncrementalSpec, SourceSpec, TableSpec
+from floe_ingestion.spec import (
+    ColumnSpec,
+    ContractSpec,
+    DefaultsSpec,
+    DestinationSpec,
+    IncrementalSpec,
+    SourceSpec,
+    TableSpec,
+)
 from floe_ingestion.spec_checks import mistake_of_check, mistake_of_gates
 
 _BESIDE_PARTITIONS = "stands beside `partitions`, and the window of a partition takes its place. Remove one"
@@ -231,6 +239,8 @@ def _check_checks(
 def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, name: tuple[str, ...]) -> TableSpec:
     destination, usual = source.destination, resource.usual
     disposition = _first("write_disposition", resource, destination, defaults, usual) or "append"
+    nested = _first("nested", resource, destination, defaults) or "json"
+    texts = {} if nested == "struct" else dict.fromkeys(usual.nested, ColumnSpec(type="string"))
     # What a destination says of tables in the same words holds for each of them.
     shared = TableSpec.model_fields.keys() & DestinationSpec.model_fields.keys()
     decided = {
@@ -242,7 +252,8 @@ def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, n
         "write_disposition": disposition,
         "schema_contract": _first("schema_contract", resource, destination, defaults) or ContractSpec(),
         "primary_key": _first("primary_key", resource, destination, usual) or (),
-        "columns": _columns(usual.columns, _columns(destination.columns, resource.columns)),
+        "nested": nested,
+        "columns": _columns({**texts, **usual.columns}, _columns(destination.columns, resource.columns)),
         "incremental": _first("incremental", resource, source) or _usual_cursor(source, resource, disposition),
         "partitions": source.partitions,
         "checks": _given("checks", resource, source, defaults) or (),

@@ -6,46 +6,46 @@ the type that it has already, Arrow takes them at once; only what deviates goes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime
-from decimal import Decimal
+from collections.abc import Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from dlt.common.data_types.type_helpers import coerce_value, py_type_to_sc_type
 from dlt.common.destination import DestinationCapabilitiesContext
-from dlt.common.json import custom_encode, json
+from dlt.common.json import json
 from dlt.common.libs.pyarrow import get_py_arrow_datatype
-from dlt.common.schema.utils import autodetect_sc_type, new_table, standard_type_detections
+from dlt.common.schema.utils import new_table
 from dlt.common.time import normalize_timezone
 
 from floe_ingestion.errors import SourceRejected
+from floe_ingestion.iceberg.columns import declared_columns
 from floe_ingestion.iceberg.schema import DLT_COLUMNS
 from floe_ingestion.naming import normalize_column
+from floe_ingestion.nested_types import NestedColumn, fields_of, first_telling, is_empty, is_nested, plain
+from floe_ingestion.rows import schema_of
 from floe_ingestion.sources.paging import values_of
+from floe_ingestion.value_types import (
+    EXACT_IN_DOUBLE,
+    LARGEST,
+    PLAIN,
+    SMALLEST,
+    TAKEN,
+    instants,
+    shown,
+    texts_of,
+    type_of,
+    within_64_bits,
+)
 
 if TYPE_CHECKING:
     from dlt.common.schema import Schema
 
     from floe_ingestion.spec import TableSpec
 
-Row = Mapping[str, Any]
-
 _NOTHING = type(None)
-_PLAIN = frozenset({_NOTHING, str, int, float, bool, dict, list, Decimal, datetime, date, bytes})
-"""Types whose values dlt hands on as they are. Of others (models, enumerations, …) it makes something else first."""
+_NESTING = frozenset({dict, list})
 _NAMELESS = "_empty"
-_EXACT_IN_DOUBLE = 2**53
-_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
-
-
-def are_plain(rows: Iterable[Row]) -> bool:
-    """Whether all values are such as `RowTypes` takes."""
-    kinds = set(map(type, chain.from_iterable(map(dict.values, rows))))  # type: ignore[arg-type]
-    return kinds <= _PLAIN and all(type(name) is str for name in set(chain.from_iterable(rows)))
 
 
 class RowTypes:
@@ -54,9 +54,19 @@ class RowTypes:
     What is decided is written into `schema`, so that rows which dlt types itself are typed alike.
     """
 
-    def __init__(self, spec: TableSpec, schema: Schema, hints: Mapping[str, Any] | None = None) -> None:
-        """`hints` are the columns that the source itself tells of, in dlt's words."""
-        self._spec, self._schema = spec, schema
+    def __init__(
+        self,
+        spec: TableSpec,
+        schema: Schema,
+        hints: Mapping[str, Any] | None = None,
+        known: pa.Schema | None = None,
+        path: str = "",
+    ) -> None:
+        """`hints` are the columns that the source itself tells of, in dlt's words; `known` those that there are.
+
+        With a `path` these are the fields of what lies there.
+        """
+        self._spec, self._schema, self._path = spec, schema, path
         self._capabilities = DestinationCapabilitiesContext.generic_capabilities()
         self._columns: dict[str, dict[str, Any]] = {}
         told = {normalize_column(name): column for name, column in (hints or {}).items()}
@@ -65,32 +75,76 @@ class RowTypes:
                 self._columns[name] = {**self._columns.get(name, {}), **column, "name": name}
         self._never_null = {name for name, column in told.items() if column.get("nullable") is False}
         self._types: dict[str, pa.DataType] = {}
+        self._nests = bool(path) or spec.nested == "struct"
+        self._textual = set() if path else {name for name, column in declared_columns(spec).items() if column.type}
+        """Columns in which objects and lists are JSON all the same."""
+        self._nested: dict[str, NestedColumn] = {}
+        for field in known or ():
+            if is_nested(field.type):
+                self._nest(field.name, dict if pa.types.is_struct(field.type) else list, fields_of(field.type))
+            else:
+                self._textual.add(field.name)
         self.names: dict[str, str] = {}
         """The column of each name that rows have had."""
+
+    @property
+    def any_name(self) -> str | None:
+        """A column whose type is known; None where none is."""
+        typed = (name for name, column in self._columns.items() if column.get("data_type"))
+        return next(chain(self._nested, typed), None)
 
     def table(self, rows: list[dict[str, Any]]) -> pa.Table:
         """`rows`, all of them plain, as one table; a column of nothing but nulls stays one without type.
 
         Raises `SourceRejected` where a value fits no column.
         """
+        return pa.table(self.columns(rows) or {"_dlt_id": pa.nulls(len(rows))})
+
+    def columns(self, rows: list[dict[str, Any]]) -> dict[str, pa.Array]:
+        """`rows` by their columns."""
         names = self._named(rows)
         if len(set(names.values())) < len(names):
-            rows = [{names[name]: value for name, value in row.items()} for row in rows]
+            rows = [self._renamed(row, names) for row in rows]
             names = {name: name for name in names.values()}
         arrays: dict[str, pa.Array] = {}
         for name, column in names.items():
             if column not in DLT_COLUMNS:
                 self._take(column, values_of(name, rows), arrays)
-        return pa.table(arrays or {"_dlt_id": pa.nulls(len(rows))})
+        return arrays
+
+    def typed(self, name: str, values: list[Any]) -> dict[str, pa.Array]:
+        """The column `name` of `values`, and those beside it for what does not fit."""
+        arrays: dict[str, pa.Array] = {}
+        self._take(name, values, arrays)
+        return arrays
 
     def _named(self, rows: list[dict[str, Any]]) -> dict[str, str]:
         """The column of each name that occurs."""
         names: dict[str, str] = dict.fromkeys(chain.from_iterable(rows), "")
         for name in names:
             if name not in self.names:
-                self.names[name] = normalize_column(name) if name.strip() else _NAMELESS
+                text = str(name)  # of what lies inside of a value, names may be numbers
+                self.names[name] = normalize_column(text) if text.strip() else _NAMELESS
             names[name] = self.names[name]
         return names
+
+    def _renamed(self, row: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+        renamed = {names[name]: value for name, value in row.items()}
+        if self._path and len(renamed) < len(row):
+            twice = next(name for name in renamed if sum(names[each] == name for each in row) > 1)
+            alike = ", ".join(repr(name) for name in row if names[name] == twice)
+            raise SourceRejected(
+                f"{self._spec}: in {self._path!r} one object has {alike}, which all become {twice!r}. Rename one in "
+                f"the source, or keep the objects as JSON: {self._as_text(twice)}."
+            )
+        return renamed
+
+    def _as_text(self, name: str) -> str:
+        """How floe.yaml says that the column of `name` is to be text."""
+        return f"`columns: {{{self._at(name).partition('.')[0]}: string}}`"
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}.{name}" if self._path else name
 
     def _take(self, name: str, values: list[Any], arrays: dict[str, pa.Array]) -> None:
         """Put `values` into `arrays`; what the column cannot take into another one beside it."""
@@ -99,8 +153,16 @@ class RowTypes:
         if _NOTHING in kinds and name in self._never_null:
             raise SourceRejected(f"{self._spec}: rows have no value for {name!r}, which the source says is never null.")
         kinds.discard(_NOTHING)
-        if not kinds:
+        if not kinds <= PLAIN:
+            values = [value if value is None or type(value) in PLAIN else plain(value) for value in values]
+            kinds = set(map(type, values)) - {_NOTHING}
+        if not kinds or (kinds <= _NESTING and self._waits(name, values)):
             arrays.setdefault(name, pa.nulls(len(values)))
+            return
+        if (nested := self._nested_column(name, values, kinds)) is not None:
+            arrays[name], aside = nested.split(values)
+            if aside is not None:
+                self._one_by_one(name, aside, arrays)
             return
         if not column.get("data_type"):
             column = self._decide(name, self._first_type(values, kinds))
@@ -109,11 +171,30 @@ class RowTypes:
         except _Deviating:
             self._one_by_one(name, values, arrays)
 
+    def _waits(self, name: str, values: list[Any]) -> bool:
+        """Whether all that a new column has are objects or lists without anything in them, which have no type."""
+        return self._may_nest(name) and all(value is None or is_empty(value) for value in values)
+
+    def _may_nest(self, name: str) -> bool:
+        column = self._columns.get(name, {})
+        known = name in self._nested or name in self._textual or column.get("variant")
+        return self._nests and not known and column.get("data_type") in (None, "json")
+
+    def _nested_column(self, name: str, values: list[Any], kinds: set[type]) -> NestedColumn | None:
+        """What makes structs or lists of the column; None for a column of plain values, JSON among them."""
+        if kinds & _NESTING and self._may_nest(name) and type(first := first_telling(values)) in _NESTING:
+            self._nest(name, type(first))
+        return self._nested.get(name)
+
+    def _nest(self, name: str, holds: type, fields: pa.Schema | None = None) -> None:
+        inner = RowTypes(self._spec, schema_of(self._spec, fields), known=fields, path=self._at(name))
+        self._nested[name] = NestedColumn(inner, holds)
+
     def _first_type(self, values: list[Any], kinds: set[type]) -> str:
         # dlt goes by the first value alone, and puts 10.5 beside a column that began with 10.
-        if kinds == {int, float} and all(abs(value) <= _EXACT_IN_DOUBLE for value in values if type(value) is int):
+        if kinds == {int, float} and all(abs(value) <= EXACT_IN_DOUBLE for value in values if type(value) is int):
             return "double"
-        return _type_of(_within_64_bits(next(value for value in values if value is not None)))
+        return type_of(within_64_bits(next(value for value in values if value is not None)))
 
     def _decide(self, name: str, type_: str, variant: bool = False) -> dict[str, Any]:
         column = {**self._columns.get(name, {}), "name": name, "data_type": type_}
@@ -130,14 +211,14 @@ class RowTypes:
 
     def _at_once(self, name: str, type_: str, values: list[Any], kinds: set[type]) -> pa.Array:
         """All values in one step, where none of them changes; raises `_Deviating`."""
-        if not any(kinds <= taken for taken in _TAKEN.get(type_, ())):
+        if not any(kinds <= taken for taken in TAKEN.get(type_, ())):
             raise _Deviating
         arrow = self._arrow(name)
         try:
             if type_ == "json":
-                return _texts_of(values).cast(arrow)
+                return texts_of(values).cast(arrow)
             if kinds == {str} and type_ == "timestamp":
-                return _instants(pa.array(values, pa.string()), arrow)
+                return instants(pa.array(values, pa.string()), arrow)
             if kinds == {str} and type_ == "date":
                 return pa.array(values, pa.string()).cast(arrow)
             return pa.array(values, arrow)
@@ -146,36 +227,38 @@ class RowTypes:
 
     def _one_by_one(self, name: str, values: list[Any], arrays: dict[str, pa.Array]) -> None:
         """As dlt does it, with a column beside this one for each type that does not fit it."""
-        columns: dict[str, list[Any]] = {name: [None] * len(values)}
+        columns: dict[str, list[Any]] = {} if name in self._nested else {name: [None] * len(values)}
         for index, value in enumerate(values):
             if value is not None:
-                place, typed = self._placed(name, _within_64_bits(value))
+                place, typed = self._placed(name, within_64_bits(value))
                 columns.setdefault(place, [None] * len(values))[index] = typed
         for place, typed in columns.items():
             try:
                 arrays[place] = self._array(place, typed)
             except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError) as error:
                 raise SourceRejected(
-                    f"{self._spec}: a value of {place!r} does not fit its column ({self._arrow(place)}): {error}. "
-                    f"Correct the source, or declare another type for a new table: `columns: {{{name}: string}}`."
+                    f"{self._spec}: a value of {self._at(place)!r} does not fit its column ({self._arrow(place)}): "
+                    f"{error}. Correct the source, or declare another type for a new table: {self._as_text(name)}."
                 ) from error
 
     def _placed(self, name: str, value: Any, variant: bool = False) -> tuple[str, Any]:
         """The column for `value`, and what it is there."""
         kind = py_type_to_sc_type(type(value))
+        if name in self._nested:
+            return self._placed(f"{name}__v_{kind}", value, variant=True)
         if not self._columns.get(name, {}).get("data_type"):
-            self._decide(name, kind if variant else _type_of(value), variant)
+            self._decide(name, kind if variant else type_of(value), variant)
         column = self._columns[name]
         type_ = column["data_type"]
         try:
             typed = coerce_value(type_, kind, value)
-            if type_ == "bigint" and not _SMALLEST <= typed <= _LARGEST:
+            if type_ == "bigint" and not SMALLEST <= typed <= LARGEST:
                 raise ValueError(value)
         except (ValueError, SyntaxError) as error:
             if variant:
                 raise SourceRejected(
-                    f"{self._spec}: {_shown(value)} fits neither the column {name.rpartition('__')[0]!r} nor "
-                    f"{name!r}, which is {type_}. Correct it in the source."
+                    f"{self._spec}: {shown(value)} fits neither the column {self._at(name).rpartition('__')[0]!r} nor "
+                    f"{self._at(name)!r}, which is {type_}. Correct it in the source."
                 ) from error
             return self._placed(f"{name}__v_{kind}", value, variant=True)
         return name, normalize_timezone(typed, column.get("timezone", True)) if type_ == "timestamp" else typed
@@ -194,49 +277,3 @@ class RowTypes:
 
 class _Deviating(Exception):
     """Values are not all of their column's type."""
-
-
-_TAKEN: dict[str, tuple[frozenset[type], ...]] = {
-    "text": (frozenset({str}),),
-    "bigint": (frozenset({int}),),
-    "double": (frozenset({int, float}),),
-    "bool": (frozenset({bool}),),
-    "timestamp": (frozenset({str}), frozenset({datetime})),
-    "date": (frozenset({str}), frozenset({date})),
-    "decimal": (frozenset({Decimal}),),
-    "binary": (frozenset({bytes}),),
-    "json": (frozenset({dict, list}),),
-}
-"""Types of Python's whose values Arrow makes of a column's type what dlt makes of them."""
-
-
-def _type_of(value: Any) -> str:
-    kind = type(value)
-    detected: Any = autodetect_sc_type(standard_type_detections(), kind, value)
-    return str(detected or py_type_to_sc_type(kind))
-
-
-def _within_64_bits(value: Any) -> Any:
-    """A longer integer as a decimal, as JSON's are read (`sources/exact.py`)."""
-    return Decimal(value) if type(value) is int and not _SMALLEST <= value <= _LARGEST else value
-
-
-def _instants(texts: pa.StringArray, type_: pa.DataType) -> pa.Array:
-    """ISO texts that all have an offset, or none of them: no offset means UTC."""
-    in_utc = pa.timestamp("us", "UTC")
-    try:
-        instants = texts.cast(in_utc)
-    except pa.ArrowInvalid:
-        instants = pc.assume_timezone(texts.cast(pa.timestamp("us")), "UTC")
-    return instants.cast(type_)
-
-
-def _texts_of(values: list[Any]) -> pa.BinaryArray:
-    """JSON as dlt writes it, by what its own function comes to in the end."""
-    dumps, encode, option = orjson.dumps, custom_encode, orjson.OPT_NON_STR_KEYS
-    return pa.array([None if value is None else dumps(value, encode, option) for value in values], pa.binary())
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -34,16 +34,19 @@ def schema_of(spec: TableSpec, known: Any) -> Schema:
     return schema
 
 
-def types_of(spec: TableSpec, schema: Schema, resource: DltResource, told: Mapping[str, Any] | None) -> RowTypes | None:
+def types_of(
+    spec: TableSpec, schema: Schema, resource: DltResource, told: Mapping[str, Any] | None, known: Any
+) -> RowTypes | None:
     """What makes Arrow of the rows of `resource`; None where it asks dlt to do more with them than to type them.
 
-    `told` is what the resource tells of its table before any row, None where that depends on them.
+    `told` is what the resource tells of its table before any row, None where that depends on them; `known` are the
+    table's columns.
     """
     from floe_ingestion.row_types import RowTypes
 
     if told is None or resource.validator is not None or "schema_contract" in told:
         return None
-    return RowTypes(spec, schema, told.get("columns", {}))
+    return RowTypes(spec, schema, told.get("columns", {}), known)
 
 
 def write_normalized(spec: TableSpec, pipeline: Any, sink: ParquetSink) -> None:
@@ -62,12 +65,14 @@ def write_normalized(spec: TableSpec, pipeline: Any, sink: ParquetSink) -> None:
                     sink.write(batch)
 
 
-def write_columns(resource: DltResource, sink: ParquetSink) -> None:
+def write_columns(spec: TableSpec, resource: DltResource, sink: ParquetSink) -> None:
     """The columns that the source knows of, where it has no rows: its table is to be there all the same."""
     from dlt.common.destination import DestinationCapabilitiesContext
     from dlt.common.libs.pyarrow import columns_to_arrow
 
     columns = resource.compute_table_schema().get("columns", {})
+    if spec.nested == "struct":  # which type they have, only rows can tell
+        columns = {name: column for name, column in columns.items() if column.get("data_type") != "json"}
     schema = columns_to_arrow(columns, DestinationCapabilitiesContext.generic_capabilities(), "UTC")
     if len(schema):
         sink.write(schema.empty_table())

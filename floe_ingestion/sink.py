@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from dlt.extract.items_transform import ItemTransform
 
-from floe_ingestion.errors import OtherTable
+from floe_ingestion.errors import OtherTable, PermanentError
 from floe_ingestion.iceberg.writer import ParquetSink
 from floe_ingestion.naming import normalize_column
-from floe_ingestion.row_types import RowTypes, are_plain
+from floe_ingestion.row_types import RowTypes
+from floe_ingestion.value_types import are_plain
 
 _ROWS = 2_000
 """Rows that are turned at once, at least; of fewer the steps for each column cost more than those for each value."""
@@ -47,6 +48,12 @@ class SinkStep(ItemTransform[Any, Any]):
         if self._take_rows(items, meta):
             return None
         rest = [piece for piece in items if not self._take(piece)]
+        if rest and spec.nested == "struct":
+            raise PermanentError(
+                f"{spec} asks for `nested: struct`, and {spec.resource} gives rows that only dlt can type: objects of "
+                f"a class ({type(rest[0]).__name__}), or rows with a model, a schema contract or hints of their own. "
+                f"Give plain dictionaries, or write `nested: json`."
+            )
         self.rows += len(rest)
         self.rows_passed = self.rows_passed or bool(rest)
         if rest and isinstance(rest[0], Mapping):
@@ -73,7 +80,8 @@ class SinkStep(ItemTransform[Any, Any]):
         if getattr(meta, "hints", None):  # from here on dlt knows more than was told before
             self.flush()
             self._types = None
-        if self._types is None or set(map(type, items)) != {dict} or not are_plain(items):
+        structs = self.sink.plan.spec.nested == "struct"
+        if self._types is None or set(map(type, items)) != {dict} or not (structs or are_plain(items)):
             return False
         self.rows += len(items)
         self._waiting += items

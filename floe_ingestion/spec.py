@@ -47,6 +47,8 @@ from floe_ingestion.spec_triggers import SensorSpec as SensorSpec
 WriteDisposition = Literal["append", "replace", "merge"]
 MergeStrategy = Literal["upsert", "insert-only", "delete-insert", "scd2"]
 MergeMode = Literal["auto", "merge-on-read", "copy-on-write"]
+Nested = Literal["json", "struct"]
+"""Whether objects and lists of JSON rows land as their text, or as structs and lists."""
 ContractMode = Literal["evolve", "freeze", "discard_value", "discard_row"]
 
 
@@ -114,6 +116,7 @@ class DestinationSpec(StrictModel):
     """scd2: from when to when a version of a row was the current one."""
     primary_key: Names = ()
     schema_contract: Contract | None = None
+    nested: Nested | None = None
     columns: Columns = Field(default={})
     partition_by: Names = ()
     properties: Mapping[str, str] = {}
@@ -132,6 +135,7 @@ class DefaultsSpec(StrictModel):
 
     write_disposition: WriteDisposition | None = None
     schema_contract: Contract | None = None
+    nested: Nested | None = None
     retry: RetrySpec | None = None
     schedule: ScheduleSpec | None = None
     maintenance: MaintenanceSpec | None = None
@@ -218,6 +222,7 @@ class TableSpec(StrictModel):
     primary_key: tuple[str, ...] = ()
     """Empty for a merge whose key the source may know (a database) or that falls back to `id`."""
     schema_contract: ContractSpec = ContractSpec()
+    nested: Nested = "json"
     columns: Columns = Field(default={})
     partition_by: tuple[str, ...] = ()
     properties: Mapping[str, str] = {}

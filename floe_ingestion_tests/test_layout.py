@@ -31,7 +31,20 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sources", "sources.*"),
     ("resolution", "loading"),
     (
-        *("sink", "rows", "row_types", "facts", "behind", "pipeline", "lake", "upkeep", "frames", "storing"),
+        *(
+            "sink",
+            "rows",
+            "row_types",
+            "nested_types",
+            "value_types",
+            "facts",
+            "behind",
+            "pipeline",
+            "lake",
+            "upkeep",
+            "frames",
+            "storing",
+        ),
         *("verdict", "reconciling", "judging", "landing"),
     ),
     (

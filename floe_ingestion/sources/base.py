@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from floe_ingestion.spec import Columns, Contract, IncrementalSpec, Names, StrictModel, TableSpec, WriteDisposition
+from floe_ingestion.spec import (
+    Columns,
+    Contract,
+    IncrementalSpec,
+    Names,
+    Nested,
+    StrictModel,
+    TableSpec,
+    WriteDisposition,
+)
 from floe_ingestion.spec_checks import Checks
 from floe_ingestion.staging import Window
 
@@ -32,6 +41,8 @@ class Usual(StrictModel):
     write_disposition: WriteDisposition | None = None
     primary_key: Names = ()
     columns: Columns = Field(default={})
+    nested: Names = ()
+    """Further columns, which hold objects or lists: text, unless these are to be structs."""
     incremental: IncrementalSpec | None = None
 
 
@@ -45,6 +56,8 @@ class ResourceSpec(StrictModel):
     write_disposition: WriteDisposition | None = None
     primary_key: Names = ()
     schema_contract: Contract | None = None
+    nested: Nested | None = None
+    """Objects and lists as JSON text (`json`), or as structs and lists (`struct`)."""
     columns: Columns = Field(default={})
     incremental: IncrementalSpec | None = None
     checks: Checks | None = None

@@ -57,12 +57,13 @@ class Listing:
     def usual(self) -> Usual:
         """What floe.yaml need not say."""
         columns = {"repository": "string", **dict.fromkeys(self.numbers, "long"), **dict.fromkeys(self.texts, "string")}
-        columns |= dict.fromkeys(self.times, "timestamptz") | dict.fromkeys(self.nested, "string")
+        columns |= dict.fromkeys(self.times, "timestamptz")
         cursor = IncrementalSpec(cursor_path=self.cursor, lag=self.lag) if self.cursor else None
         return Usual(
             write_disposition=self.write_disposition,
             primary_key=self.key,
             columns={name: ColumnSpec(type=type_) for name, type_ in columns.items()},
+            nested=self.nested,
             incremental=cursor,
         )
 

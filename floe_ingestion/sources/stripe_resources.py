@@ -90,11 +90,12 @@ class Listing:
         """What floe.yaml need not say."""
         columns = {"id": "string", "object": "string", **dict.fromkeys(self.numbers, "long")}
         columns |= dict.fromkeys(self.fractions, "double") | dict.fromkeys(self.texts, "string")
-        columns |= dict.fromkeys((self.created, *self.times), "timestamptz") | dict.fromkeys(self.nested, "string")
+        columns |= dict.fromkeys((self.created, *self.times), "timestamptz")
         return Usual(
             write_disposition="merge",
             primary_key=("id",),
             columns={name: ColumnSpec(type=type_) for name, type_ in columns.items()},
+            nested=self.nested,
             incremental=IncrementalSpec(cursor_path=self.created) if self.never_changes else None,
         )
 
