@@ -22,6 +22,7 @@ from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 
 from floe_ingestion.errors import ContractBroken, KeyViolation, PermanentError, SchemaConflict
 from floe_ingestion.iceberg.columns import declared_columns, iceberg_type, new_schema, parse_type, variant_name
+from floe_ingestion.iceberg.inside import Path, holding, split_new
 from floe_ingestion.iceberg.partition import partition_spec
 from floe_ingestion.iceberg.types import cast, widened
 from floe_ingestion.naming import normalize_column
@@ -51,7 +52,8 @@ class SchemaPlan:
         self._transaction = transaction
         self._incoming: pa.Schema | None = None
         self._sources: list[int | None] = []
-        self._forbidden: list[int] = []
+        self._forbidden: list[tuple[int, Path]] = []
+        """Columns, or fields inside of them, whose rows the contract keeps out."""
         self._arrow: pa.Schema = pa.schema([])
         if transaction is not None:
             self._refresh_arrow()
@@ -96,7 +98,7 @@ class SchemaPlan:
 
     def absorb(self, incoming: pa.Schema) -> None:
         """Let the schema take what `incoming` brings, and remember where each column comes from."""
-        positions = self._positions(incoming)
+        positions, self._forbidden = self._positions(incoming), []
         arriving, forbidden = self._arriving(incoming, positions)
         if self._transaction is None:
             if self.spec.schema_contract.tables == "freeze":
@@ -113,7 +115,7 @@ class SchemaPlan:
         rejected = {name for name, _ in forbidden}
         self._sources = [None if field.name in rejected else positions.get(field.name) for field in self._arrow]
         self.came_as.update({name: incoming.field(index).name for name, index in positions.items()})
-        self._forbidden = [positions[name] for name, mode in forbidden if mode == "discard_row"]
+        self._forbidden += [(positions[name], ()) for name, mode in forbidden if mode == "discard_row"]
         self._incoming = incoming
 
     def _positions(self, incoming: pa.Schema) -> dict[str, int]:
@@ -144,6 +146,8 @@ class SchemaPlan:
             if type_ is None:
                 continue  # only nulls so far: the table's column stays null, a new one waits for its type
             met = existing.get(name)
+            if met is not None and self._existed:
+                type_ = self._without_new_fields(name, type_, met, index)
             mode = self._verdict(name, type_, met)
             if mode != "evolve":
                 forbidden.append((name, mode))
@@ -157,6 +161,21 @@ class SchemaPlan:
                 raise SchemaConflict(str(self.spec), name, str(met and met.field_type), str(type_))
             arriving.append(ice.NestedField(-1, name, joined, required=met is not None and met.required))
         return arriving, forbidden
+
+    def _without_new_fields(
+        self, name: str, type_: ice.IcebergType, met: ice.NestedField, index: int
+    ) -> ice.IcebergType:
+        """`type_` without what is new inside of the column, where the contract does not let that in."""
+        mode = self.spec.schema_contract.columns
+        if mode == "evolve":
+            return type_
+        known, new = split_new(met.field_type, type_)
+        if mode == "freeze" and new:
+            path, inner = next(iter(new.items()))
+            raise ContractBroken(str(self.spec), ".".join((name, *path)), inner)
+        if mode == "discard_row":
+            self._forbidden += [(index, path) for path in new]
+        return known
 
     def _verdict(self, name: str, type_: ice.IcebergType, met: ice.NestedField | None) -> ContractMode:
         """What the contract says to this column: `evolve` (let it in), or how to keep it out."""
@@ -213,13 +232,14 @@ class SchemaPlan:
         return batch
 
     def _without_forbidden_rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        for index in self._forbidden:
-            kept = pc.is_null(batch.column(index))
-            dropped = batch.filter(pc.invert(kept))
+        for index, path in self._forbidden:
+            forbidden = holding(batch.column(index), path)
+            dropped = batch.filter(forbidden)
             if dropped.num_rows:
                 self.discarded["contract"] = self.discarded.get("contract", 0) + dropped.num_rows
-                self.on_reject(dropped, f"schema_contract: discard_row forbids column {batch.schema.names[index]!r}")
-                batch = batch.filter(kept)
+                name = ".".join((batch.schema.names[index], *path))
+                self.on_reject(dropped, f"schema_contract: discard_row forbids column {name!r}")
+                batch = batch.filter(pc.invert(forbidden))
         return batch
 
     def _cast(self, values: pa.Array, field: pa.Field) -> pa.Array:

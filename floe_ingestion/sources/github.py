@@ -114,7 +114,7 @@ class GithubConnector(SourceConnector):
         def rows() -> Iterator[list[Row]]:
             api = self._api()
             # What GitHub leaves out of all rows is a column all the same.
-            absent = dict.fromkeys(resource.usual.columns)
+            absent = dict.fromkeys((*resource.usual.columns, *resource.usual.nested))
             for repository in self.repositories:
                 for page in _Reading(api, repository, resource, extraction).pages():
                     yield [{**absent, **row, "repository": repository} for row in page]

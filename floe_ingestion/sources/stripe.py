@@ -90,7 +90,7 @@ class StripeConnector(SourceConnector):
 
         def rows() -> Iterator[list[Row]]:
             # What Stripe, or an older version of its API, leaves out of all rows is a column all the same.
-            absent = dict.fromkeys(resource.usual.columns)
+            absent = dict.fromkeys((*resource.usual.columns, *resource.usual.nested))
             params = {**listing.params, **resource.params, **_narrowed(extraction, listing, cursor)}
             for page in _pages(self._api(), listing.path, params, self._headers):
                 yield [{**absent, **_with_times(row)} for row in page]

@@ -190,7 +190,7 @@ def test_a_contract_has_nothing_against_what_the_table_knows(mode: str, lake: La
         ({"note": "new"}, "note"),
         ({"count": 2**40}, "count"),
         ({"name": 1}, "name"),
-        ({"address": {"street": "x", "city": "new"}}, "address"),
+        ({"address": {"street": "x", "city": "new"}}, "address.city"),
         ({"sizes": [0.5]}, "sizes"),
     ],
 )
