@@ -68,22 +68,23 @@ class RowTypes:
         """
         self._spec, self._schema, self._path = spec, schema, path
         self._capabilities = DestinationCapabilitiesContext.generic_capabilities()
-        self._columns: dict[str, dict[str, Any]] = {}
-        told = {normalize_column(name): column for name, column in (hints or {}).items()}
-        for columns in (schema.tables.get(spec.name, {}).get("columns", {}), told):
-            for name, column in columns.items():
-                self._columns[name] = {**self._columns.get(name, {}), **column, "name": name}
-        self._never_null = {name for name, column in told.items() if column.get("nullable") is False}
-        self._types: dict[str, pa.DataType] = {}
         self._nests = bool(path) or spec.nested == "struct"
         self._textual = set() if path else {name for name, column in declared_columns(spec).items() if column.type}
         """Columns in which objects and lists are JSON all the same."""
+        self._textual |= {field.name for field in known or () if not is_nested(field.type)}
+        told = {normalize_column(name): column for name, column in (hints or {}).items()}
+        self._never_null = {name for name, column in told.items() if column.get("nullable") is False}
+        self._columns: dict[str, dict[str, Any]] = {}
+        for columns in (schema.tables.get(spec.name, {}).get("columns", {}), told):
+            for name, column in columns.items():
+                open_ = self._nests and column.get("data_type") == "json" and name not in self._textual
+                type_ = {"data_type": None} if open_ else {}  # whether of objects or of lists, its values say
+                self._columns[name] = {**self._columns.get(name, {}), **column, "name": name, **type_}
+        self._types: dict[str, pa.DataType] = {}
         self._nested: dict[str, NestedColumn] = {}
         for field in known or ():
             if is_nested(field.type):
                 self._nest(field.name, dict if pa.types.is_struct(field.type) else list, fields_of(field.type))
-            else:
-                self._textual.add(field.name)
         self.names: dict[str, str] = {}
         """The column of each name that rows have had."""
 
@@ -156,11 +157,13 @@ class RowTypes:
         if not kinds <= PLAIN:
             values = [value if value is None or type(value) in PLAIN else plain(value) for value in values]
             kinds = set(map(type, values)) - {_NOTHING}
-        if not kinds or (kinds <= _NESTING and self._waits(name, values)):
+        if kinds & _NESTING and self._may_nest(name):
+            values, kinds = self._begun(name, values)
+        if not kinds:
             arrays.setdefault(name, pa.nulls(len(values)))
             return
-        if (nested := self._nested_column(name, values, kinds)) is not None:
-            arrays[name], aside = nested.split(values)
+        if name in self._nested:
+            arrays[name], aside = self._nested[name].split(values)
             if aside is not None:
                 self._one_by_one(name, aside, arrays)
             return
@@ -171,20 +174,19 @@ class RowTypes:
         except _Deviating:
             self._one_by_one(name, values, arrays)
 
-    def _waits(self, name: str, values: list[Any]) -> bool:
-        """Whether all that a new column has are objects or lists without anything in them, which have no type."""
-        return self._may_nest(name) and all(value is None or is_empty(value) for value in values)
-
     def _may_nest(self, name: str) -> bool:
-        column = self._columns.get(name, {})
-        known = name in self._nested or name in self._textual or column.get("variant")
-        return self._nests and not known and column.get("data_type") in (None, "json")
+        """Whether the column is still to be what its first value is, be it of objects or of lists."""
+        undecided = name not in self._nested and not self._columns.get(name, {}).get("data_type")
+        return self._nests and undecided and name not in self._textual
 
-    def _nested_column(self, name: str, values: list[Any], kinds: set[type]) -> NestedColumn | None:
-        """What makes structs or lists of the column; None for a column of plain values, JSON among them."""
-        if kinds & _NESTING and self._may_nest(name) and type(first := first_telling(values)) in _NESTING:
+    def _begun(self, name: str, values: list[Any]) -> tuple[list[Any], set[type]]:
+        """Decide by the first value that is not empty; what is empty before a column has its type is null."""
+        first = first_telling(values)
+        if type(first) in _NESTING:
             self._nest(name, type(first))
-        return self._nested.get(name)
+        else:
+            values = [None if is_empty(value) else value for value in values]
+        return values, set(map(type, values)) - {_NOTHING}
 
     def _nest(self, name: str, holds: type, fields: pa.Schema | None = None) -> None:
         inner = RowTypes(self._spec, schema_of(self._spec, fields), known=fields, path=self._at(name))
