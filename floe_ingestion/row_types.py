@@ -121,7 +121,10 @@ class RowTypes:
 
     def _named(self, rows: list[dict[str, Any]]) -> dict[str, str]:
         """The column of each name that occurs."""
-        names: dict[str, str] = dict.fromkeys(chain.from_iterable(rows), "")
+        # In the order in which they come; most rows have the names of the first one, which takes half the time to see.
+        first = rows[0] if rows else {}
+        alike = len(set().union(*rows)) == len(first)
+        names: dict[str, str] = dict.fromkeys(first if alike else chain.from_iterable(rows), "")
         for name in names:
             if name not in self.names:
                 text = str(name)  # of what lies inside of a value, names may be numbers

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from itertools import chain
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pyarrow as pa
@@ -18,6 +19,9 @@ from dlt.common.schema.utils import autodetect_sc_type, standard_type_detections
 PLAIN = frozenset({type(None), str, int, float, bool, dict, list, Decimal, datetime, date, bytes})
 """Types whose values dlt hands on as they are. Of others (models, enumerations, …) it makes something else first."""
 EXACT_IN_DOUBLE = 2**53
+_MARK = uuid4().hex
+"""Which stands in no JSON before it is made."""
+_CUT = f',"{_MARK}",'.encode()
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 
 TAKEN: dict[str, tuple[frozenset[type], ...]] = {
@@ -63,9 +67,12 @@ def instants(texts: pa.StringArray, type_: pa.DataType) -> pa.Array:
 
 
 def texts_of(values: list[Any]) -> pa.BinaryArray:
-    """JSON as dlt writes it, by what its own function comes to in the end."""
-    dumps, encode, option = orjson.dumps, custom_encode, orjson.OPT_NON_STR_KEYS
-    return pa.array([None if value is None else dumps(value, encode, option) for value in values], pa.binary())
+    """JSON as dlt writes it, by what its own function comes to in the end; of all values at once, then cut apart."""
+    marked: list[Any] = [_MARK] * (2 * len(values))
+    marked[::2] = values
+    *texts, _ = orjson.dumps([*marked, None], custom_encode, orjson.OPT_NON_STR_KEYS)[1:].split(_CUT)
+    assert len(texts) == len(values)
+    return pa.array([None if value is None else text for text, value in zip(texts, values, strict=True)], pa.binary())
 
 
 def shown(value: Any) -> str:

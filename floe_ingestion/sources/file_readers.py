@@ -26,7 +26,6 @@ from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
 from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions
 
 _CHUNK = 1024 * 1024
-_BATCH_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -58,18 +57,11 @@ def read_csv(file: SourceFile, options: CsvOptions, types: ColumnTypes) -> Itera
 
 def read_jsonl(file: SourceFile, options: JsonlOptions) -> Iterator[list[dict[str, Any]]]:
     """Lists of rows; empty lines are passed over."""
-    lines: list[bytes] = []
-    size, first = 0, 1
+    first = 1
     with _errors_of(file), file.open() as stream:
-        for line in _lines(stream):
-            lines.append(line)
-            size += len(line)
-            if len(lines) >= options.batch_size or size >= _BATCH_BYTES:
-                yield _objects(lines, file, first)
-                first += len(lines)
-                lines, size = [], 0
-        if lines:
-            yield _objects(lines, file, first)
+        for block in _blocks(stream, options.batch_size):
+            yield _objects(block, file, first)
+            first += block.count(b"\n") + 1
 
 
 def read_parquet(file: SourceFile, options: ParquetOptions) -> Iterator[pa.RecordBatch]:
@@ -144,28 +136,46 @@ def _sentence(file: SourceFile, row: int, error: Unfitting) -> str:
     return f"{place} is no {word}, which is the column's type. Correct the file, or the type in `columns`."
 
 
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    rest = b""
+def _blocks(stream: IO[bytes], rows: int) -> Iterator[bytes]:
+    """Whole lines without the end of the last one, so many at most."""
+    begun: list[bytes] = []
     first = True
     while chunk := stream.read(_CHUNK):
         if first:
             chunk, first = chunk.removeprefix(codecs.BOM_UTF8), False
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
+        whole, newline, rest = chunk.rpartition(b"\n")
+        if newline:
+            yield from _cut(b"".join([*begun, whole]), rows)
+            begun = [rest]
+        else:
+            begun.append(rest)
+    if last := b"".join(begun):
+        yield from _cut(last, rows)
 
 
-def _objects(lines: list[bytes], file: SourceFile, first: int) -> list[dict[str, Any]]:
-    """The rows of `lines`, the first of which has the number `first` in its file."""
-    filled = [line for line in lines if line and not line.isspace()]
-    text = b"[" + b",0,".join(filled) + b"]"
-    with suppress(ValueError):  # which the line by itself explains better
+def _cut(block: bytes, rows: int) -> Iterator[bytes]:
+    if block.count(b"\n") < rows:
+        yield block
+        return
+    lines = block.split(b"\n")
+    for start in range(0, len(lines), rows):
+        yield b"\n".join(lines[start : start + rows])
+
+
+def _objects(block: bytes, file: SourceFile, first: int) -> list[dict[str, Any]]:
+    """The rows of a block, the first line of which has the number `first` in its file."""
+    text = b"[" + block.replace(b"\n", b",0,") + b"]"
+    with suppress(ValueError):  # which the line by itself explains better, or is an empty line
         if not may_hold_long_number(text):
             found = parsed(text)
             # The zeros are where they were put: no line goes on in the next one, and none holds two rows.
-            if len(found) == 2 * len(filled) - 1 and set(map(type, found[::2])) == {dict} and not any(found[1::2]):
+            if (
+                len(found) == 2 * block.count(b"\n") + 1
+                and set(map(type, found[::2])) == {dict}
+                and not any(found[1::2])
+            ):
                 return found[::2]  # type: ignore[no-any-return]
+    lines = block.split(b"\n")
     return [_object(line, file, number) for number, line in enumerate(lines, start=first) if line.strip()]
 
 
