@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import uuid4
 
 from floe_ingestion.behind import behind
@@ -40,6 +40,9 @@ _SECONDS_BETWEEN_NEWS = 5.0
 
 class Connector(Protocol):
     """What a pipeline needs of a source; `SourceConnector` is one."""
+
+    json_rows: ClassVar[bool]
+    """Whether its rows hold nothing but what JSON can say, so that nobody has to look."""
 
     def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]: ...
 
@@ -140,7 +143,7 @@ def _stage_table(
             known = known and pa.schema([field for field in known if field.name not in plan.constants])
         before = cursors.current(table) if window is None else None
         schema = schema_of(spec, known)
-        step = SinkStep(load.sink, types_of(spec, schema, resource, told, known))
+        step = SinkStep(load.sink, types_of(spec, schema, resource, told, known), connector.json_rows)
         state = _extract(spec, resource, step, schema, before, folder)
         warnings = () if load.close() else behind(connector, extraction, before)
         names = {name: step.names.get(came, came) for name, came in plan.came_as.items() if name not in plan.constants}
@@ -186,7 +189,7 @@ def _extract(
     import dlt
     from dlt.extract.source import DltSource
 
-    from floe_ingestion.rows import write_columns, write_normalized
+    from floe_ingestion.rows import collected_rarely, write_columns, write_normalized
 
     if callable(resource.table_name):
         raise OtherTable(str(spec), spec.resource, "a table that it names row by row")
@@ -204,8 +207,9 @@ def _extract(
         if cursor is not None:
             with pipeline.managed_state() as state:
                 state.setdefault("sources", {})[source.name] = cursors.decode(cursor)
-        pipeline.extract(source, loader_file_format="parquet")
-        step.flush()
+        with collected_rarely():
+            pipeline.extract(source, loader_file_format="parquet")
+            step.flush()
         if step.rows_passed:
             pipeline.normalize()
             write_normalized(spec, pipeline, step.sink)

@@ -23,10 +23,11 @@ class SinkStep(ItemTransform[Any, Any]):
 
     placement_affinity: ClassVar[float] = 3
 
-    def __init__(self, sink: ParquetSink, types: RowTypes | None = None) -> None:
-        """Without `types` all rows go on to dlt."""
+    def __init__(self, sink: ParquetSink, types: RowTypes | None = None, json_rows: bool = False) -> None:
+        """Without `types` all rows go on to dlt; `json_rows` are known to hold nothing but what JSON can say."""
         super().__init__(lambda item: item)
         self.sink, self._types = sink, types
+        self._all_plain = json_rows or sink.plan.spec.nested == "struct"
         self._waiting: list[dict[str, Any]] = []
         self.rows = 0
         """Of all items, columnar or not."""
@@ -80,8 +81,7 @@ class SinkStep(ItemTransform[Any, Any]):
         if getattr(meta, "hints", None):  # from here on dlt knows more than was told before
             self.flush()
             self._types = None
-        structs = self.sink.plan.spec.nested == "struct"
-        if self._types is None or set(map(type, items)) != {dict} or not (structs or are_plain(items)):
+        if self._types is None or set(map(type, items)) != {dict} or not (self._all_plain or are_plain(items)):
             return False
         self.rows += len(items)
         self._waiting += items

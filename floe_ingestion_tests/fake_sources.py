@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from floe_ingestion.loading import source_from
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
@@ -68,6 +68,8 @@ class Shop:
 
 class FunctionConnector:
     """A function that returns rows, Arrow tables or data frames, as a source."""
+
+    json_rows: ClassVar[bool] = False
 
     def __init__(self, function: Callable[[], Iterable[Any]], key: Sequence[str] = ()) -> None:
         self.function, self.key = function, tuple(key)

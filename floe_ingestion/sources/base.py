@@ -95,6 +95,8 @@ class SourceConnector(StrictModel, ABC):
     extra: ClassVar[str | None] = None
     """The extra of this package that brings what the connector needs."""
 
+    json_rows: ClassVar[bool] = False
+    """Whether its rows hold nothing but what JSON can say, so that nobody has to look."""
     lists: ClassVar[bool] = False
     """Whether `listing` tells what there is, so that a sensor can look for changes."""
 

@@ -10,7 +10,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
@@ -164,19 +164,28 @@ def _cut(block: bytes, rows: int) -> Iterator[bytes]:
 
 def _objects(block: bytes, file: SourceFile, first: int) -> list[dict[str, Any]]:
     """The rows of a block, the first line of which has the number `first` in its file."""
-    text = b"[" + block.replace(b"\n", b",0,") + b"]"
-    with suppress(ValueError):  # which the line by itself explains better, or is an empty line
-        if not may_hold_long_number(text):
-            found = parsed(text)
-            # The zeros are where they were put: no line goes on in the next one, and none holds two rows.
-            if (
-                len(found) == 2 * block.count(b"\n") + 1
-                and set(map(type, found[::2])) == {dict}
-                and not any(found[1::2])
-            ):
-                return found[::2]  # type: ignore[no-any-return]
+    if (found := _at_once(block)) is not None:
+        return found
     lines = block.split(b"\n")
+    filled = [line for line in lines if line and not line.isspace()]
+    if len(filled) < len(lines) and (found := _at_once(b"\n".join(filled))) is not None:
+        return found
     return [_object(line, file, number) for number, line in enumerate(lines, start=first) if line.strip()]
+
+
+def _at_once(block: bytes) -> list[dict[str, Any]] | None:
+    """The rows; None where that does not go, which the line by itself explains better."""
+    text = b"[" + block.replace(b"\n", b",0,") + b"]"
+    if may_hold_long_number(text):
+        return None
+    try:
+        found = parsed(text)
+    except ValueError:
+        return None
+    rows: list[dict[str, Any]] = found[::2]
+    # The zeros are where they were put: no line goes on in the next one, and none holds two rows.
+    whole = len(found) == 2 * block.count(b"\n") + 1
+    return rows if whole and set(map(type, rows)) == {dict} and not any(found[1::2]) else None
 
 
 def _object(line: bytes, file: SourceFile, number: int) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class FilesystemConnector(SourceConnector):
     """
 
     kind: ClassVar[str] = "filesystem"
+    json_rows: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ("file",)
     lists: ClassVar[bool] = True
 

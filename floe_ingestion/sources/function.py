@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.sources.base import Extraction, incremental_of
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class FunctionConnector:
     """A Python function as a source."""
+
+    json_rows: ClassVar[bool] = False
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function

@@ -66,6 +66,7 @@ class GithubConnector(SourceConnector):
     """
 
     kind: ClassVar[str] = "github"
+    json_rows: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ("github",)
 
     repositories: Annotated[tuple[Repository, ...], BeforeValidator(one_or_many)] = Field(

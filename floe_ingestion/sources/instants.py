@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.spec import IncrementalSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ISO = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})"
     r"(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s?(Z|z|UTC|[+-]\d{2}(?::?\d{2})?)?)?"
 )
-_COMMON_ISO = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
+_SHORTEST_TIME = len("2024-01-01T00:00:00Z")
 _NANOSECONDS = 1_000_000_000
 _DAY = 86_400
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -47,12 +51,25 @@ def latest(values: Sequence[Any]) -> Any:
     return max(values, key=_rank)
 
 
-def ranks_of(values: Sequence[Any]) -> list[Any] | None:
-    """What `latest` compares `values` by; None where some of them cannot be compared with the others."""
-    if (at_once := _instants_of(values)) is not None:
-        return at_once
-    ranks = [None if value is None else _rank(value) for value in values]
-    return ranks if len(set(map(type, ranks)) - {type(None)}) == 1 else None
+def ranks_of(values: Sequence[Any], *, as_they_are: bool = False) -> pa.Array | None:
+    """What `latest` compares `values` by, or `max` them `as_they_are`; None where some cannot be compared so."""
+    import pyarrow as pa
+
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds not in ({str}, {int}):
+        return None
+    if not as_they_are and kinds == {str}:
+        if (at_once := _instants_of(values)) is not None:
+            return at_once
+        values = [None if value is None else _rank(value) for value in values]
+    kinds = set(map(type, values)) - {type(None)}
+    if len(kinds) != 1:
+        return None
+    # In nanoseconds the years behind 2262 need more than 64 bits.
+    for type_ in (pa.int64(), pa.decimal128(38, 0)) if kinds == {int} else (pa.string(),):
+        with suppress(pa.ArrowInvalid, OverflowError, UnicodeEncodeError):
+            return pa.array(values, type_)
+    return None
 
 
 def as_text(value: Any) -> Any:
@@ -91,16 +108,17 @@ def cursor_arguments(spec: IncrementalSpec) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _instants_of(values: Sequence[Any]) -> list[int | None] | None:
+def _instants_of(values: Sequence[Any]) -> pa.Array | None:
     """`instant_of` each of `values`, in a twentieth of its time; None if some are not of the form that most have."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     try:
         texts = pa.array(values, pa.string())
-        if not pc.all(pc.match_substring_regex(texts, _COMMON_ISO)).as_py():
+        # What is shorter than a time with an offset may be one to Arrow alone.
+        if (pc.min(pc.binary_length(texts)).as_py() or 0) < _SHORTEST_TIME:
             return None
-        return texts.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_pylist()  # type: ignore[no-any-return]
+        return texts.cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
         return None
 

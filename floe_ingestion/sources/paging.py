@@ -7,13 +7,14 @@ from functools import cache
 from operator import itemgetter
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.common.jsonpath import extract_simple_field_name
 from dlt.extract.incremental import Incremental
 
 from floe_ingestion.sources.instants import latest, ranks_of
 
 _ROWS = 1_000
-_COMPARED = ({str}, {int})
 
 
 class PageCursor(Incremental[Any]):
@@ -28,18 +29,18 @@ class PageCursor(Incremental[Any]):
         ranks = self._ranks(rows)
         if ranks is None:
             return super().__call__(rows, meta)
-        start, *of_rows = ranks
-        told = (max(rank for rank in of_rows if rank is not None), start, None)
-        telling = [row for row, rank in zip(rows, of_rows, strict=True) if rank in told]
+        start, of_rows = ranks[0], ranks[1:]
+        newest = pc.equal(of_rows, pc.max(of_rows))
+        tells = (pc.or_(newest, pc.equal(of_rows, start)) if start.is_valid else newest).fill_null(True)
+        later = pc.greater(of_rows, start).fill_null(False) if start.is_valid else pa.repeat(True, len(rows))
+        telling = [rows[index] for index in pc.indices_nonzero(tells).to_pylist()]
         kept = {id(row) for row in super().__call__(telling, meta) or ()}
-        found = [
-            row
-            for row, rank in zip(rows, of_rows, strict=True)
-            if (id(row) in kept if rank in told else start is None or rank > start)
-        ]
-        return found or None
+        if len(kept) == len(telling) and pc.all(pc.or_(later, tells)).as_py():
+            return rows
+        chosen = zip(rows, tells.to_pylist(), later.to_pylist(), strict=True)
+        return [row for row, tell, is_later in chosen if (id(row) in kept if tell else is_later)] or None
 
-    def _ranks(self, rows: Any) -> list[Any] | None:
+    def _ranks(self, rows: Any) -> pa.Array | None:
         """What the value of the beginning and those of `rows` are compared by; None for what dlt judges alone."""
         if not isinstance(rows, list) or len(rows) < 2 or set(map(type, rows)) != {dict}:
             return None
@@ -48,10 +49,8 @@ class PageCursor(Incremental[Any]):
             return None
         # `_start_value` and not `start_value`: the latter is made anew at each access.
         values = [self._start_value, *values_of(simple, rows)]
-        kinds = set(map(type, values)) - {type(None)}
-        if kinds not in _COMPARED or all(value is None for value in values[1:]):
-            return None
-        return ranks_of(values) if self.last_value_func is latest else values
+        ranks = ranks_of(values, as_they_are=self.last_value_func is max)
+        return None if ranks is None or ranks[1:].null_count == len(rows) else ranks
 
 
 @cache

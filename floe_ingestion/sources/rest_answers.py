@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from dlt.common import jsonpath
 from dlt.sources.helpers.requests.retry import DEFAULT_RETRY_STATUS, Client
 from dlt.sources.helpers.rest_client.paginators import BasePaginator, PageNumberPaginator, SinglePagePaginator
+from requests.adapters import HTTPAdapter
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from requests import PreparedRequest, Request, Response, Session
 
 _NO_CONTENT = 204
+_PIECE = 1024 * 1024
 _MORE_FLAGS = frozenset({"hasmore", "hasnext", "hasnextpage", "more"})
 _TOTALS = frozenset({"total", "totalcount", "totalresults", "totalitems", "totalrecords", "totalrows"})
 
@@ -33,6 +35,9 @@ def session_of(attempts: int | None = None, retried: Sequence[int] = DEFAULT_RET
     else:
         client = Client(raise_for_status=False, status_codes=retried, request_max_attempts=attempts)
     session: Any = client.session
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _WholeAnswers())
+    session.merge_environment_settings = _remembered(session.merge_environment_settings)
     send = session.send
 
     def send_and_parse(request: PreparedRequest, **kwargs: Any) -> Any:
@@ -45,6 +50,31 @@ def session_of(attempts: int | None = None, retried: Sequence[int] = DEFAULT_RET
 
     session.send = send_and_parse
     return session  # type: ignore[no-any-return]
+
+
+class _WholeAnswers(HTTPAdapter):
+    """Reads an answer in few steps: requests does it in pieces of 10 kB."""
+
+    def send(self, request: PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any) -> Response:
+        response = super().send(request, stream, *args, **kwargs)
+        if not stream:
+            response._content = b"".join(response.iter_content(_PIECE))
+        return response
+
+
+def _remembered(settings_for: Callable[..., Any]) -> Callable[..., Any]:
+    """The proxies and certificates of the environment, which requests looks up for each page, once for each host."""
+    known: dict[tuple[str, str], Any] = {}
+
+    def settings_of(url: str, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        if proxies or stream is not None or verify is not None or cert is not None:
+            return settings_for(url, proxies, stream, verify, cert)
+        host = urlsplit(url)[:2]
+        if host not in known:
+            known[host] = settings_for(url, {}, stream, verify, cert)
+        return {**known[host], "proxies": dict(known[host]["proxies"])}
+
+    return settings_of
 
 
 class Pages(BasePaginator):

@@ -56,6 +56,7 @@ class RestApiConnector(SourceConnector):
     """
 
     kind: ClassVar[str] = "rest_api"
+    json_rows: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ("api",)
 
     base_url: str = Field(min_length=1, examples=["https://api.example.com/v1"])

@@ -52,6 +52,7 @@ class StripeConnector(SourceConnector):
     """
 
     kind: ClassVar[str] = "stripe"
+    json_rows: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ("stripe",)
 
     api_key: str = Field(min_length=1, repr=False, examples=["${STRIPE_API_KEY}"])

@@ -116,7 +116,8 @@ def test_of_a_page_dlt_sees_only_what_can_tell_it_something() -> None:
 def test_many_instants_are_compared_as_each_of_them_would_be(values: list[str | None]) -> None:
     one_by_one = [None if value is None else instant_of(value) for value in values]
 
-    assert ranks_of(values) == (one_by_one if any(rank is not None for rank in one_by_one) else None)
+    ranks = ranks_of(values)
+    assert (ranks and ranks.to_pylist()) == (one_by_one if any(rank is not None for rank in one_by_one) else None)
 
 
 def test_single_rows_become_pages_in_their_order() -> None:
