@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from floe_ingestion.staging import ColumnFacts, Landed, StagedTable
+from floe_ingestion.staging import ColumnFacts, ForeignKey, Landed, StagedTable
 from floe_ingestion.translator import source_key
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _PREVIEW_ROWS = 5
 _LONGEST_CELL = 80
-_LARGE = frozenset({"preview", "how to read", "dagster/column_schema", "dagster/column_lineage"})
+_FOREIGN_KEYS = "floe/foreign_keys"
+_LARGE = frozenset({"preview", "how to read", "dagster/column_schema", "dagster/column_lineage", _FOREIGN_KEYS})
 """Shown once a run: Dagster keeps the metadata of a range again for each of its partitions."""
 
 
@@ -109,6 +110,8 @@ def _of_table(staged: StagedTable, landed: Landed, table: Table) -> dict[str, An
         "dagster/column_schema": _columns(staged, table),
         "how to read": dg.MetadataValue.md(_how_to_read(landed, table)),
     }
+    if staged.foreign_keys:
+        shown[_FOREIGN_KEYS] = _foreign_keys(staged)
     if (lineage := _lineage(staged, table)) is not None:
         shown["dagster/column_lineage"] = lineage
     return shown
@@ -124,14 +127,33 @@ def _columns(staged: StagedTable, table: Table) -> dg.TableSchema:
 
 def _column(field: NestedField, staged: StagedTable, identifies: bool) -> dg.TableColumn:
     facts = staged.facts.get(field.name, ColumnFacts())
+    said = ["identifies a row"] if identifies else []
+    said += [f"references {_target(key)}" for key in staged.foreign_keys if field.name in key.columns]
     return dg.TableColumn(
         name=field.name,
         type=str(field.field_type),
         description=field.doc or facts.description,
-        constraints=dg.TableColumnConstraints(
-            nullable=not field.required and facts.nullable, other=["identifies a row"] if identifies else None
-        ),
+        constraints=dg.TableColumnConstraints(nullable=not field.required and facts.nullable, other=said or None),
     )
+
+
+def _foreign_keys(staged: StagedTable) -> dg.TableMetadataValue:
+    """Which asset holds what a column refers to, where the same source loads it."""
+    records = [
+        dg.TableRecord(
+            {
+                "columns": ", ".join(key.columns),
+                "references": _target(key),
+                "asset": dg.AssetKey(key.landed).to_user_string() if key.landed else "not loaded by this source",
+            }
+        )
+        for key in staged.foreign_keys
+    ]
+    return dg.MetadataValue.table(records)
+
+
+def _target(key: ForeignKey) -> str:
+    return f"{'.'.join(key.landed) or key.table}({', '.join(key.referenced)})"
 
 
 def _lineage(staged: StagedTable, table: Table) -> dg.TableColumnLineage | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.naming import normalize_column
 from floe_ingestion.spec import ColumnSpec, TableSpec
-from floe_ingestion.staging import ColumnFacts
+from floe_ingestion.staging import FOREIGN_KEYS, ColumnFacts, ForeignKey
 
 if TYPE_CHECKING:
     from dlt.extract.resource import DltResource
@@ -29,6 +29,22 @@ def facts_of(told: Mapping[str, Any] | None) -> dict[str, ColumnFacts]:
         normalize_column(name): ColumnFacts(column.get("description"), column.get("nullable", True) is not False)
         for name, column in (told or {}).get("columns", {}).items()
     }
+
+
+def foreign_keys_of(told: Mapping[str, Any] | None, tables: Sequence[TableSpec]) -> tuple[ForeignKey, ...]:
+    """What the source says of them; `tables` are all that it loads."""
+    landed = {table.resource: table.identifier for table in tables}
+    return tuple(
+        ForeignKey(
+            columns=tuple(map(normalize_column, key["columns"])),
+            table=key["table"],
+            referenced=tuple(map(normalize_column, key["referenced"]))
+            if key["table"] in landed
+            else tuple(key["referenced"]),
+            landed=landed.get(key["table"], ()),
+        )
+        for key in (told or {}).get(FOREIGN_KEYS, ())
+    )
 
 
 def documented(spec: TableSpec, facts: Mapping[str, ColumnFacts]) -> TableSpec:

@@ -20,7 +20,7 @@ from uuid import uuid4
 from floe_ingestion.behind import behind
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import OtherTable, PermanentError
-from floe_ingestion.facts import documented, facts_of, told_by
+from floe_ingestion.facts import documented, facts_of, foreign_keys_of, told_by
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.secrets import expand
 from floe_ingestion.spec import SourceSpec, TableSpec
@@ -102,7 +102,7 @@ def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, h
             landed = landed_by_run(table, catalog, provenance)
             if landed is None:
                 connector = connector or pipeline.connect()
-                landed = _stage_table(table, connector, request, catalog, folder)
+                landed = _stage_table(table, connector, request, catalog, folder, pipeline.tables)
             yield landed
 
 
@@ -118,7 +118,12 @@ def private_folder(home: Path) -> Iterator[Path]:
 
 
 def _stage_table(
-    spec: TableSpec, connector: Connector, request: LoadRequest, catalog: Catalog, folder: Path
+    spec: TableSpec,
+    connector: Connector,
+    request: LoadRequest,
+    catalog: Catalog,
+    folder: Path,
+    siblings: Sequence[TableSpec],
 ) -> StagedTable:
     import pyarrow as pa
 
@@ -153,6 +158,7 @@ def _stage_table(
             cursor=cursors.encode(state) if window is None else None,
             rows_read=step.rows,
             facts=facts,
+            foreign_keys=foreign_keys_of(told, siblings),
             came_as=names,
             warnings=warnings,
         )

@@ -125,6 +125,22 @@ class ColumnFacts:
     nullable: bool = True
 
 
+FOREIGN_KEYS = "x-floe-foreign-keys"
+"""The hint of dlt's under which a connector tells of them, as the fields of `ForeignKey` but for the last."""
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """Columns of a table that name a row of another one, by the names that they have where they land."""
+
+    columns: tuple[str, ...]
+    table: str
+    """As the source calls it."""
+    referenced: tuple[str, ...]
+    landed: tuple[str, ...] = ()
+    """Namespace and name of the table that it lands in, where the same source loads it."""
+
+
 @dataclass(frozen=True)
 class StagedTable:
     """One load of one table, ready to be committed."""
@@ -155,6 +171,8 @@ class StagedTable:
     """Rows that were read and left out, by reason."""
     facts: Mapping[str, ColumnFacts] = field(default_factory=dict[str, ColumnFacts])
     """By column, where the source knows them."""
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    """What the source says of them."""
     came_as: Mapping[str, str] = field(default_factory=dict[str, str])
     """What the source calls each column that this load brought."""
     warnings: tuple[str, ...] = ()

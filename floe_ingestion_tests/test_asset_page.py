@@ -152,6 +152,47 @@ def test_descriptions_of_the_source_are_those_of_the_table_unless_floe_yaml_has_
     assert {column.name: column.constraints.nullable for column in shown.columns} == {"name": True, "age": False}
 
 
+def test_foreign_keys_lead_to_the_assets_that_the_same_source_loads(tmp_path: Path) -> None:
+    project = Project(
+        tmp_path,
+        """\
+ingestion:
+  sources:
+    - name: shop
+      type: sql_database
+      config:
+        connection_string: sqlite:///source.db
+        tables: [{name: items, included_columns: [id, orderShop, orderId, product]}, {name: orders, table: sales}]
+      destination: {schema: bronze}
+""",
+    )
+    project.sql(
+        "create table orders (shop integer, orderId integer, primary key (shop, orderId))",
+        "create table products (id integer primary key)",
+        """create table items (id integer primary key, orderShop integer, orderId integer, product integer,
+            seller integer references products (id), foreign key (product) references products,
+            foreign key (orderShop, orderId) references orders (shop, orderId))""",
+        "insert into items values (1, 1, 1, 1, 1)",
+    )
+
+    shown = metadata(project.run("bronze/items"), "bronze/items")
+
+    assert [record.data for record in shown["floe/foreign_keys"].records] == [
+        {
+            "columns": "order_shop, order_id",
+            "references": "bronze.sales(shop, order_id)",
+            "asset": "bronze/sales",
+        },
+        {"columns": "product", "references": "products(id)", "asset": "not loaded by this source"},
+    ]
+    assert {column.name: column.constraints.other for column in shown["dagster/column_schema"].columns} == {
+        "id": [],
+        "order_shop": ["references bronze.sales(shop, order_id)"],
+        "order_id": ["references bronze.sales(shop, order_id)"],
+        "product": ["references products(id)"],
+    }
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path)

@@ -17,7 +17,7 @@ from floe_ingestion.errors import SourceRejected
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of, named
 from floe_ingestion.sources.instants import as_moment, as_text
 from floe_ingestion.spec import Names, TableSpec
-from floe_ingestion.staging import ColumnKind, Window
+from floe_ingestion.staging import FOREIGN_KEYS, ColumnKind, Window
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -139,6 +139,7 @@ class SqlDatabaseConnector(SourceConnector):
         from dlt.sources.sql_database import sql_table
 
         from floe_ingestion.sources.sql_loader import DeclaredLoader
+        from floe_ingestion.sources.sql_types import foreign_keys
 
         table = self._table(extraction)
         reflected: list[sa.Table] = []
@@ -156,8 +157,13 @@ class SqlDatabaseConnector(SourceConnector):
             table_adapter_callback=reflected.append,
             query_adapter_callback=_narrowed(table, extraction.window),
         ).with_name(table.name)
-        if comments := {column.name: column.comment for each in reflected for column in each.c if column.comment}:
-            resource.apply_hints(columns={name: {"description": words} for name, words in comments.items()})
+        comments = {column.name: column.comment for each in reflected for column in each.c if column.comment}
+        resource.apply_hints(
+            # No columns at all would take away those that were reflected.
+            columns={name: {"description": words} for name, words in comments.items()} or None,
+            # dlt's own `references` know one key to each table.
+            additional_table_hints={FOREIGN_KEYS: [key for each in reflected for key in foreign_keys(each)]},
+        )
         return resource
 
 

@@ -37,6 +37,21 @@ def declared(table: sa.Table, dialect: str) -> dict[str, pa.DataType]:
     return {name: type_ for name, type_ in found.items() if type_ is not None}
 
 
+def foreign_keys(table: sa.Table) -> list[dict[str, Any]]:
+    """What was reflected of the references to other tables, but for those of columns that are left out.
+
+    A table of the same schema goes by its name alone.
+    """
+    found: list[dict[str, Any]] = []
+    for constraint in table.foreign_key_constraints:
+        columns = list(constraint.column_keys)
+        targets = [element.target_fullname.rpartition(".") for element in constraint.elements]
+        if all(name in table.c for name in columns):
+            other = targets[0][0].removeprefix(f"{table.schema}.")
+            found.append({"columns": columns, "table": other, "referenced": [target[2] for target in targets]})
+    return sorted(found, key=lambda key: [list(table.c.keys()).index(name) for name in key["columns"]])
+
+
 def without_rounding(table: sa.Table) -> None:
     """Let floating point numbers be read as such: SQLAlchemy makes decimals of ten digits of those of MySQL."""
     for column in table.columns:

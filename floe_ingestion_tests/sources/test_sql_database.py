@@ -16,7 +16,7 @@ from floe_ingestion.errors import KeyViolation, PermanentError, SourceRejected
 from floe_ingestion.loading import source_from
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.sources.sql_database import SqlDatabaseConnector
-from floe_ingestion.staging import Window
+from floe_ingestion.staging import ForeignKey, Window
 from floe_ingestion_tests.fake_sources import Shop
 from floe_ingestion_tests.lake import Lake, Row
 from floe_ingestion_tests.sources.database import Postgres
@@ -512,6 +512,35 @@ def test_comments_of_the_database_describe_the_columns_of_the_table(
 
     described = {field.name: field.doc for field in lake.table("raw.t").schema().fields}
     assert described == {"id": None, "paid_at": "When the money came"}
+
+
+def test_the_foreign_keys_of_a_table_are_told(backend: str, postgres: Postgres, lake: Lake) -> None:
+    """Two of them may lead to one table; a table of the same name in another schema is another one."""
+    postgres.execute(
+        "drop schema if exists other cascade",
+        "create schema other",
+        "create table other.t (id int primary key)",
+        "create table s.people (id int primary key, boss int references s.people)",
+        """create table s.t (id int primary key, "soldTo" int references s.people, "soldBy" int references s.people,
+            at int references other.t)""",
+    )
+    config = {"connection_string": postgres.url, "schema": "s", "backend": backend, "tables": ["t", "people"]}
+    source = source_from("sql_database", "raw", {"config": config})
+
+    found = {}
+    for resource in ("t", "people"):
+        with lake.staged(pipeline_of(source, Path()), resource=resource) as staged:
+            found[resource] = staged.foreign_keys
+
+    people = ("people", ("id",), ("raw", "people"))
+    assert found == {
+        "t": (
+            ForeignKey(("sold_to",), *people),
+            ForeignKey(("sold_by",), *people),
+            ForeignKey(("at",), "other.t", ("id",)),
+        ),
+        "people": (ForeignKey(("boss",), *people),),
+    }
 
 
 def test_postgres_types_arrive_as_declared(backend: str, postgres: Postgres, lake: Lake) -> None:
