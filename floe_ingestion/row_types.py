@@ -109,7 +109,7 @@ class RowTypes:
             names = {name: name for name in names.values()}
         arrays: dict[str, pa.Array] = {}
         for name, column in names.items():
-            if column not in DLT_COLUMNS:
+            if self._path or column not in DLT_COLUMNS:
                 self._take(column, values_of(name, rows), arrays)
         return arrays
 

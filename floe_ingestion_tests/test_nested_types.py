@@ -275,22 +275,19 @@ def test_a_load_without_rows_decides_nothing(lake: Lake) -> None:
 # What a contract says
 
 
-@pytest.mark.parametrize(
-    ("row", "place"),
-    [
-        ({"id": 2, "a": {"x": 1, "new": 1}}, "a.new"),
-        ({"id": 2, "a": {"x": 1.5}}, "a.x__v_double"),
-        ({"id": 2, "b": [{"c": {"d": 1, "e": 2}}]}, "b.element.c.e"),
-    ],
-)
-def test_a_frozen_table_lets_nothing_new_into_its_objects(lake: Lake, row: dict[str, Any], place: str) -> None:
-    known = {"id": 1, "a": {"x": 1}, "b": [{"c": {"d": 1}}]}
-    load(lake, known, **FROZEN)
-    load(lake, {"id": 3, "a": {"x": None}}, **FROZEN)
+def test_a_frozen_table_lets_nothing_new_into_its_objects(lake: Lake) -> None:
+    load(lake, {"id": 1, "a": {"x": 1}, "b": [{"c": {"d": 1}}]}, **FROZEN)
+    new: dict[str, dict[str, Any]] = {
+        "a.new": {"id": 2, "a": {"x": 1, "new": 1}},
+        "a.x__v_double": {"id": 2, "a": {"x": 1.5}},
+        "b.element.c.e": {"id": 2, "b": [{"c": {"d": 1, "e": 2}}]},
+    }
 
-    with pytest.raises(ContractBroken, match=f"frozen and the source now sends '{place}'"):
-        load(lake, row, **FROZEN)
+    for place, row in new.items():
+        with pytest.raises(ContractBroken, match=f"frozen and the source now sends '{place}'"):
+            load(lake, row, **FROZEN)
 
+    load(lake, {"id": 3, "a": {"x": None}, "b": []}, **FROZEN)
     assert lake.values(TABLE) == [1, 3]
 
 
@@ -431,7 +428,7 @@ def load_pages(lake: Lake, pages: list[list[dict[str, Any]]]) -> list[dict[str, 
     return lake.table(TABLE).scan().to_arrow().sort_by("id").to_pylist()
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(pages=pages_of_rows())
 def test_rows_come_back_as_they_were(
     pages: list[list[dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory
