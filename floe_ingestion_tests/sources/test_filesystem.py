@@ -381,6 +381,26 @@ def test_a_line_that_is_no_object_names_file_and_line(bucket: Path, line: str, s
     assert f"a.jsonl, {said}" in refusal_of(bucket, "a.jsonl", f'{{"id": 1}}\n{line}\n')
 
 
+@pytest.mark.parametrize("batch_size", [10_000, 70])
+def test_a_line_far_behind_is_named_by_its_number_all_the_same(bucket: Path, batch_size: int) -> None:
+    lines = [f'{{"id": {number}, "text": "{"x" * 900}"}}' for number in range(2500)]
+    lines[1234] = ""
+    lines[2344] = "{"
+
+    said = refusal_of(bucket, "a.jsonl", "\n".join(lines), batch_size=batch_size)
+    lines[2344] = ""
+
+    assert "a.jsonl, line 2345: " in said
+    rows = read(bucket, "a.jsonl", "\r\n".join(lines), batch_size=batch_size)
+    assert sorted(rows.values("id")) == [number for number in range(2500) if number not in (1234, 2344)]
+
+
+def test_a_text_that_goes_on_in_the_next_line_is_no_row(bucket: Path) -> None:
+    said = refusal_of(bucket, "a.jsonl", '{"id": 1}\n{"id": 2, "text": "x\ny"}\n')
+
+    assert "a.jsonl, line 2: this is no JSON" in said
+
+
 def test_an_empty_file_of_json_lines_is_zero_rows(bucket: Path) -> None:
     assert read(bucket, "a.jsonl", "").rows == []
 
