@@ -220,6 +220,15 @@ def test_a_list_lands_typed(hub: FakeGithub, lake: Lake, made: Made, resource: s
         assert (row["user_id"], row["user_login"]) == (1, "login")
 
 
+def test_objects_and_lists_land_as_structs_where_asked_for(hub: FakeGithub, lake: Lake, made: Made) -> None:
+    hub.add(A, "issues", id=1, user={"login": "ann"}, labels=[{"name": "bug"}], assignees=[])
+    lake.load(made({"name": "issues", "nested": "struct"}))
+
+    (row,) = lake.rows("bronze.issues")
+    assert (row["user"], row["labels"]) == ({"login": "ann"}, [{"name": "bug"}])
+    assert "assignees" not in row  # no value, no type
+
+
 @pytest.mark.parametrize("resource", ["issues", "commits"])
 def test_an_empty_list_makes_a_table_without_rows(hub: FakeGithub, lake: Lake, made: Made, resource: str) -> None:
     hub.empty.add(A)
