@@ -257,7 +257,8 @@ class RowTypes:
         type_ = column["data_type"]
         try:
             typed = coerce_value(type_, kind, value)
-            if type_ == "bigint" and not SMALLEST <= typed <= LARGEST:
+            rounded = type_ == "double" and kind == "bigint" and typed != value
+            if rounded or (type_ == "bigint" and not SMALLEST <= typed <= LARGEST):
                 raise ValueError(value)
         except (ValueError, SyntaxError) as error:
             if variant:

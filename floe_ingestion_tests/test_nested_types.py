@@ -14,7 +14,7 @@ from typing import Any
 import dlt
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from floe_ingestion.errors import ContractBroken, PermanentError, SourceRejected
@@ -468,6 +468,7 @@ def is_alike(sent: Any, value: Any) -> bool:
 
 
 @settings(deadline=None, max_examples=100)
+@example(pages=[[{"id": 0, "a": {"n": [0.0]}}, {"id": 1, "a": {"n": [2**53 + 1]}}]])
 @given(pages=pages_of_rows(ANYTHING))
 def test_no_value_is_lost_whatever_their_shapes(pages: list[list[dict[str, Any]]]) -> None:
     spec = table_spec(nested="struct")

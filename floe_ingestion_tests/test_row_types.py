@@ -180,6 +180,12 @@ def test_a_number_that_a_double_would_round_stays_whole() -> None:
     assert table.to_pydict() == {"n": [2**53 + 1, None], "n__v_double": [None, 0.5]}
 
 
+def test_an_integer_that_a_column_of_doubles_would_round_lands_beside_it() -> None:
+    table = types_of().table([{"n": 0.5}, {"n": 2**53}, {"n": 2**53 + 1}])
+
+    assert table.to_pydict() == {"n": [0.5, 2**53, None], "n__v_bigint": [None, None, 2**53 + 1]}
+
+
 def test_what_is_no_number_is_kept() -> None:
     """dlt makes nulls of them, and their text of no bytes."""
     table = types_of().table([{"ratio": math.inf, "raw": b""}, {"ratio": math.nan, "raw": b"x"}])
