@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -11,6 +11,7 @@ from dlt.common import jsonpath
 from dlt.sources.helpers.requests.retry import DEFAULT_RETRY_STATUS, Client
 from dlt.sources.helpers.rest_client.paginators import BasePaginator, PageNumberPaginator, SinglePagePaginator
 from requests.adapters import HTTPAdapter
+from requests.utils import get_netrc_auth
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
@@ -37,7 +38,8 @@ def session_of(attempts: int | None = None, retried: Sequence[int] = DEFAULT_RET
     session: Any = client.session
     for scheme in ("http://", "https://"):
         session.mount(scheme, _WholeAnswers())
-    session.merge_environment_settings = _remembered(session.merge_environment_settings)
+    environment = _Environment(session)
+    session.merge_environment_settings, session.prepare_request = environment.settings, environment.prepared
     send = session.send
 
     def send_and_parse(request: PreparedRequest, **kwargs: Any) -> Any:
@@ -62,19 +64,40 @@ class _WholeAnswers(HTTPAdapter):
         return response
 
 
-def _remembered(settings_for: Callable[..., Any]) -> Callable[..., Any]:
-    """The proxies and certificates of the environment, which requests looks up for each page, once for each host."""
-    known: dict[tuple[str, str], Any] = {}
+class _Environment:
+    """What requests asks the environment for with each page, asked once for each host: proxies, certificates, login."""
 
-    def settings_of(url: str, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._settings_of, self._prepared = session.merge_environment_settings, session.prepare_request
+        self._settings: dict[tuple[str, ...], Any] = {}
+        self._logins: dict[tuple[str, ...], Any] = {}
+
+    def settings(self, url: str, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Takes the place of `merge_environment_settings`."""
         if proxies or stream is not None or verify is not None or cert is not None:
-            return settings_for(url, proxies, stream, verify, cert)
+            return self._settings_of(url, proxies, stream, verify, cert)
         host = urlsplit(url)[:2]
-        if host not in known:
-            known[host] = settings_for(url, {}, stream, verify, cert)
-        return {**known[host], "proxies": dict(known[host]["proxies"])}
+        if host not in self._settings:
+            self._settings[host] = self._settings_of(url, {}, stream, verify, cert)
+        return {**self._settings[host], "proxies": dict(self._settings[host]["proxies"])}
 
-    return settings_of
+    def prepared(self, request: Request) -> PreparedRequest:
+        """Takes the place of `prepare_request`, which looks for a .netrc each time."""
+        host = urlsplit(request.url)[:2]
+        if not self._session.trust_env or request.auth or self._session.auth or "@" in host[1]:
+            return self._prepared(request)
+        if host not in self._logins:
+            self._logins[host] = get_netrc_auth(request.url) or _no_login
+        request.auth = self._logins[host]
+        try:
+            return self._prepared(request)
+        finally:
+            request.auth = None  # the next page may be another host's
+
+
+def _no_login(request: PreparedRequest) -> PreparedRequest:
+    return request
 
 
 class Pages(BasePaginator):

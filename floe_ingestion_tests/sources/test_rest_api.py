@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import requests
 from pydantic import ValidationError
 
 from floe_ingestion.classify import classify
@@ -88,6 +91,35 @@ def test_each_kind_of_auth_is_sent(api: HttpServer, auth: dict[str, str], header
     load(connector(api, "orders", auth=auth), "orders")
 
     assert api.asked[0].headers[header[0]] == header[1]
+
+
+def test_a_login_and_a_proxy_of_the_environment_hold_for_each_page_and_their_host_alone(
+    api: HttpServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from floe_ingestion.sources.rest_answers import session_of
+
+    (tmp_path / "netrc").write_text("machine localhost login ann password s3cret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HTTP_PROXY", api.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    api.route("/v1/orders", [])
+    session = session_of()
+    named = api.url.replace("127.0.0.1", "localhost")
+    for url in (api.url, named, named, api.url, "http://elsewhere.test"):
+        session.get(f"{url}/v1/orders")
+    session.get(f"{named}/v1/orders", auth=("bob", "other"))
+
+    def login(name: str, password: str) -> str:
+        return f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"
+
+    ann, bob = login("ann", "s3cret"), login("bob", "other")
+    assert [asked.headers.get("authorization") for asked in api.asked] == [None, ann, ann, None, None, bob]
+    assert api.asked[4].headers["host"] == "elsewhere.test"
+
+    page = requests.Request("GET", f"{named}/v1/orders")
+    assert session.prepare_request(page).headers["Authorization"] == ann
+    page.url = api.url
+    assert "Authorization" not in session.prepare_request(page).headers
 
 
 def test_an_api_key_may_travel_in_the_url(api: HttpServer) -> None:
