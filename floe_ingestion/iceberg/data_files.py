@@ -51,7 +51,9 @@ def raw_values(table: Table, task: FileScanTask, column: str, positions: pa.Arra
     return pa.chunked_array([chunk for values in found for chunk in values.chunks], found[0].type).combine_chunks()
 
 
-def raw_batches(table: Table, task: FileScanTask, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+def raw_batches(
+    table: Table, task: FileScanTask, columns: Sequence[str] | None = None, rows_at_once: int = 65_536
+) -> Iterator[pa.RecordBatch]:
     """Columns of a data file, all by default, in bounded memory."""
     wanted = schema_to_pyarrow(table.schema() if columns is None else table.schema().select(*columns))
     with table.io.new_input(task.file.file_path).open() as stream, pq.ParquetFile(stream) as file:
@@ -61,7 +63,7 @@ def raw_batches(table: Table, task: FileScanTask, columns: Sequence[str] | None 
             # `to_record_batches` holds all batches of a file at once.
             yield from scan._record_batches_from_scan_tasks_and_deletes([FileScanTask(task.file)], {})
             return
-        for batch in file.iter_batches(columns=[name for name in sources if name is not None]):
+        for batch in file.iter_batches(rows_at_once, columns=[name for name in sources if name is not None]):
             columns = [_values(batch, name, field) for name, field in zip(sources, wanted, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=wanted)
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.table import FileScanTask, Table
 
-from floe_ingestion.iceberg.data_files import raw_pieces, raw_values, read_raw
+from floe_ingestion.iceberg.data_files import raw_batches, raw_pieces, raw_values, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
 from floe_ingestion.iceberg.keys import FILE, POSITION, ROW, StagedRows
 from floe_ingestion.iceberg.row_sets import RowSet
@@ -26,6 +26,7 @@ _READERS = 4
 _NESTED_AT_ONCE = 10_000
 _FEW_COLUMNS = 3
 """Of fewer, all are as soon compared."""
+_SAMPLE_ROWS = 10_000
 
 
 class Matches:
@@ -83,17 +84,18 @@ class Matches:
         return found
 
     def _by_telling(self, columns: list[str], same: dict[str, pa.Table]) -> list[str]:
-        """`columns`, those first that tell most rows of the first row group from the staged ones."""
+        """`columns`, those first that tell most of a file's first rows from the staged ones."""
         path, match = max(same.items(), key=lambda item: item[1].num_rows, default=("", None))
         known = [name for name in columns if name in self.table.schema().column_names]
         if match is None or match.num_rows == 0 or len(known) < _FEW_COLUMNS:
             return columns
-        piece = next(raw_pieces(self.table, self.tasks[path], known, 1))
-        match = match.filter(pc.less(match[POSITION], piece.num_rows))
+        sample = next(raw_batches(self.table, self.tasks[path], known, _SAMPLE_ROWS))
+        match = match.filter(pc.less(match[POSITION], sample.num_rows))
+        positions, rows = match[POSITION].combine_chunks(), match[ROW].combine_chunks()
         told = dict.fromkeys(columns, 0)
         for name in known:
-            new = self.rows.column(name).take(match[ROW]).combine_chunks()
-            told[name] = pc.sum(pc.invert(_same(piece[name].take(match[POSITION]).combine_chunks(), new))).as_py() or 0
+            new = self.rows.column(name).take(rows).combine_chunks()
+            told[name] = pc.sum(pc.invert(_same(sample.column(name).take(positions), new))).as_py() or 0
         return sorted(columns, key=lambda name: -told[name])
 
     def _match(self, group: list[FileScanTask]) -> None:
