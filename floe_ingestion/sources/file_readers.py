@@ -59,9 +59,9 @@ def read_jsonl(file: SourceFile, options: JsonlOptions) -> Iterator[list[dict[st
     """Lists of rows; empty lines are passed over."""
     first = 1
     with _errors_of(file), file.open() as stream:
-        for block in _blocks(stream, options.batch_size):
-            yield _objects(block, file, first)
-            first += block.count(b"\n") + 1
+        for block, lines in _blocks(stream, options.batch_size):
+            yield _objects(block, lines, file, first)
+            first += lines
 
 
 def read_parquet(file: SourceFile, options: ParquetOptions) -> Iterator[pa.RecordBatch]:
@@ -136,8 +136,8 @@ def _sentence(file: SourceFile, row: int, error: Unfitting) -> str:
     return f"{place} is no {word}, which is the column's type. Correct the file, or the type in `columns`."
 
 
-def _blocks(stream: IO[bytes], rows: int) -> Iterator[bytes]:
-    """Whole lines without the end of the last one, so many at most."""
+def _blocks(stream: IO[bytes], rows: int) -> Iterator[tuple[bytes, int]]:
+    """Whole lines without the end of the last one, so many at most, and how many: counting takes its time."""
     begun: list[bytes] = []
     first = True
     while chunk := stream.read(_CHUNK):
@@ -153,27 +153,28 @@ def _blocks(stream: IO[bytes], rows: int) -> Iterator[bytes]:
         yield from _cut(last, rows)
 
 
-def _cut(block: bytes, rows: int) -> Iterator[bytes]:
-    if block.count(b"\n") < rows:
-        yield block
+def _cut(block: bytes, rows: int) -> Iterator[tuple[bytes, int]]:
+    if (count := block.count(b"\n") + 1) <= rows:
+        yield block, count
         return
     lines = block.split(b"\n")
-    for start in range(0, len(lines), rows):
-        yield b"\n".join(lines[start : start + rows])
+    for start in range(0, count, rows):
+        piece = lines[start : start + rows]
+        yield b"\n".join(piece), len(piece)
 
 
-def _objects(block: bytes, file: SourceFile, first: int) -> list[dict[str, Any]]:
-    """The rows of a block, the first line of which has the number `first` in its file."""
-    if (found := _at_once(block)) is not None:
+def _objects(block: bytes, count: int, file: SourceFile, first: int) -> list[dict[str, Any]]:
+    """The rows of a block of `count` lines, the first of which has the number `first` in its file."""
+    if (found := _at_once(block, count)) is not None:
         return found
     lines = block.split(b"\n")
     filled = [line for line in lines if line and not line.isspace()]
-    if len(filled) < len(lines) and (found := _at_once(b"\n".join(filled))) is not None:
+    if len(filled) < count and (found := _at_once(b"\n".join(filled), len(filled))) is not None:
         return found
     return [_object(line, file, number) for number, line in enumerate(lines, start=first) if line.strip()]
 
 
-def _at_once(block: bytes) -> list[dict[str, Any]] | None:
+def _at_once(block: bytes, lines: int) -> list[dict[str, Any]] | None:
     """The rows; None where that does not go, which the line by itself explains better."""
     text = b"[" + block.replace(b"\n", b",0,") + b"]"
     if may_hold_long_number(text):
@@ -184,7 +185,7 @@ def _at_once(block: bytes) -> list[dict[str, Any]] | None:
         return None
     rows: list[dict[str, Any]] = found[::2]
     # The zeros are where they were put: no line goes on in the next one, and none holds two rows.
-    whole = len(found) == 2 * block.count(b"\n") + 1
+    whole = len(found) == 2 * lines - 1
     return rows if whole and set(map(type, rows)) == {dict} and not any(found[1::2]) else None
 
 
