@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -317,6 +317,25 @@ ingestion:
     ]
     assert [name for _, name in flaky.catalog.list_tables("bronze")] == ["customers"]
     assert attempts(flaky.folder, "orders") == 0
+
+
+# What Dagster adds
+
+
+def test_an_asset_in_python_takes_a_condition_and_a_policy_of_dagsters(project: Project) -> None:
+    @dlt_asset(table="bronze.cats")
+    def cats() -> Iterator[dict[str, Any]]:
+        yield {"name": "Tom"}
+
+    condition, policy = dg.AutomationCondition.eager(), dg.FreshnessPolicy.time_window(timedelta(days=1))
+    watched = cats.map_asset_specs(
+        lambda spec: spec.replace_attributes(automation_condition=condition, freshness_policy=policy)
+    )
+    (spec,) = watched.specs
+
+    assert (spec.automation_condition, spec.freshness_policy) == (condition, policy)
+    assert materialize([watched], project.resources).success
+    assert project.rows("bronze.cats", "name") == ["Tom"]
 
 
 # What a failure leaves
