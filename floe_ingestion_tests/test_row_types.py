@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.row_types import RowTypes
-from floe_ingestion.rows import schema_of
+from floe_ingestion.rows import collected_rarely, schema_of
 from floe_ingestion.value_types import are_plain
 from floe_ingestion_tests.fake_sources import pipeline_from, pipeline_of_rows, table_spec
 from floe_ingestion_tests.lake import Lake
@@ -274,3 +275,16 @@ def test_a_type_that_the_source_tells_of_is_the_columns() -> None:
         "day": [date(2024, 2, 29), date(2024, 3, 1)],
         "ratio": [Decimal("1.50"), Decimal("2.00")],
     }
+
+
+def test_garbage_is_looked_for_as_before_once_loads_that_overlap_have_ended() -> None:
+    before = gc.get_threshold()
+    first, second = collected_rarely(), collected_rarely()
+
+    with first:
+        seldom = gc.get_threshold()
+        second.__enter__()
+    second.__exit__(None, None, None)
+
+    assert seldom[0] > before[0]
+    assert gc.get_threshold() == before
