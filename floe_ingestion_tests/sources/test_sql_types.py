@@ -332,6 +332,20 @@ def test_tables_without_a_key_and_in_partitions_have_ranges_too(postgres: Postgr
         assert lake.values("raw.t", "n") == list(range(1, 5001))
 
 
+def test_batches_have_no_more_rows_than_asked_for(backend: str, squares: Postgres) -> None:
+    resource = sql_table(
+        squares.url,
+        table="t",
+        schema="s",
+        chunk_size=300,
+        backend="pyarrow",
+        backend_kwargs={"choice": backend},
+        table_loader_class=DeclaredLoader,
+    )
+
+    assert [rows.num_rows for rows in resource] == [300, 300, 300, 100]
+
+
 def test_nobody_rewrites_a_table_while_its_ranges_are_read(squares: Postgres) -> None:
     """A rewritten table has its rows on other pages, so that a range read later would have others."""
     engine = sa.create_engine(squares.url)
