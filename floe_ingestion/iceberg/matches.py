@@ -66,14 +66,14 @@ class Matches:
         """
         same = {path: _without(match, marked) for path, match in self.matches.items()}
         others = [name for name in columns if name != cursor]
-        same = self._same(same, [name for name in columns if name == cursor])
-        same = self._same(same, self._by_telling(others, same))
+        same = self._agreeing(same, [name for name in columns if name == cursor])
+        same = self._agreeing(same, self._by_telling(others, same))
         unchanged = [match[ROW].combine_chunks() for match in same.values()]
         for (path, _), rows in zip(same.items(), unchanged, strict=True):
             self.matches[path] = _without(self.matches[path], rows)
         return pa.concat_arrays(unchanged) if unchanged else pa.array([], pa.int64())
 
-    def _same(self, found: dict[str, pa.Table], columns: list[str]) -> dict[str, pa.Table]:
+    def _agreeing(self, found: dict[str, pa.Table], columns: list[str]) -> dict[str, pa.Table]:
         """Those of the matches whose row has the same values in `columns`."""
         for name in columns:
             found = {path: match for path, match in found.items() if match.num_rows}
