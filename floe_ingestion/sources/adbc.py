@@ -35,18 +35,23 @@ def is_read_by_adbc(choice: Backend, url: sa.URL) -> bool:
 
 def read_by_adbc(url: sa.URL, query: str, first: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
     """What `query` selects, on a connection of its own that has executed `first` before."""
-    # The reader of `fetch_record_batch` loses the SQLSTATE of an error in the middle: issue 1523 of apache/arrow-adbc.
+    # By its lower interface: the one of DB-API imports Polars wherever it is installed, and its reader loses the
+    # SQLSTATE of an error in the middle (issue 1523 of apache/arrow-adbc).
+    from adbc_driver_manager import AdbcConnection, AdbcStatement
     from adbc_driver_manager._reader import AdbcRecordBatchReader
-    from adbc_driver_postgresql import StatementOptions, dbapi
+    from adbc_driver_postgresql import StatementOptions, connect
 
-    with dbapi.connect(_conninfo(url), autocommit=True) as connection, connection.cursor() as cursor:
-        for statement in first:
-            cursor.execute(statement)
-        cursor.adbc_statement.set_options(**{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(_BATCH_BYTES)})
-        cursor.execute(query)
-        stream = cursor.fetch_arrow()
-        with AdbcRecordBatchReader._import_from_c(stream.address) as batches:
-            yield from batches
+    with connect(_conninfo(url)) as database, AdbcConnection(database) as connection:
+        for text in first:
+            with AdbcStatement(connection) as statement:
+                statement.set_sql_query(text)
+                statement.execute_update()
+        with AdbcStatement(connection) as statement:
+            statement.set_options(**{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(_BATCH_BYTES)})
+            statement.set_sql_query(query)
+            stream, _ = statement.execute_query()
+            with AdbcRecordBatchReader._import_from_c(stream.address) as batches:
+                yield from batches
 
 
 def _conninfo(url: sa.URL) -> str:
