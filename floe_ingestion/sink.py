@@ -14,7 +14,7 @@ from floe_ingestion.naming import normalize_column
 from floe_ingestion.row_types import RowTypes
 from floe_ingestion.value_types import are_plain
 
-_ROWS = 2_000
+_ROWS = 4_000
 """Rows that are turned at once, at least; of fewer the steps for each column cost more than those for each value."""
 
 
