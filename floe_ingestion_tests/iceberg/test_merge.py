@@ -317,6 +317,31 @@ def test_a_row_that_is_gone_before_it_ever_came_does_not_come(lake: Lake) -> Non
     assert lake.values("raw.numbers") == [1]
 
 
+def test_nothing_but_rows_are_inserted_and_no_markers(lake: Lake) -> None:
+    spec = table_spec(write_disposition="merge", merge_strategy="insert-only", hard_delete="gone")
+    load(lake, spec, [{"id": 1, "gone": False}], key=["id"])
+
+    landed = load(lake, spec, [{"id": key, "gone": key < 3} for key in (1, 2, 3)], key=["id"])
+
+    assert (landed.rows_added, landed.rows_unchanged, landed.rows_marking) == (1, 0, 2)
+    assert lake.values("raw.numbers") == [1, 3]
+
+
+# Keys that a table has several times, since it was appended to
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_row_takes_the_place_of_all_of_its_key_also_where_one_is_alike(files: int, lake: Lake) -> None:
+    rows = [{"id": 1, "note": "old"}, {"id": 1, "note": "new"}]
+    for batch in [rows] if files == 1 else [rows[:1], rows[1:]]:
+        load(lake, table_spec(), batch)
+
+    landed = load(lake, table_spec(write_disposition="merge"), rows[1:], key=["id"])
+
+    assert lake.rows("raw.numbers") == rows[1:]
+    assert (landed.rows_added, landed.rows_updated, landed.rows_deleted) == (0, 1, 1)
+
+
 # In partitions
 
 
