@@ -33,7 +33,7 @@ from floe_ingestion.iceberg.beside import land_with_rejected
 from floe_ingestion.iceberg.changes import changes
 from floe_ingestion.iceberg.deletes import delete_file
 from floe_ingestion.iceberg.duplicates import without_duplicates
-from floe_ingestion.iceberg.moments import pinned
+from floe_ingestion.iceberg.moments import pinned, with_columns_of
 from floe_ingestion.iceberg.namespaces import ensure_namespace
 from floe_ingestion.iceberg.plan import Merge
 from floe_ingestion.iceberg.publishing import Gate, release
@@ -136,7 +136,10 @@ class _Load:
         before = table.schema() if table is not None else None
         transaction = table.transaction() if table is not None else self._creation()
         try:
-            plan = changes(table, _with_files(self.staged, self._conforming(transaction)), self.folder)
+            files = self._conforming(transaction)
+            # With the columns that the load brings: its key, window or validity may be among them.
+            grown = with_columns_of(table, transaction) if table is not None else None
+            plan = changes(grown, _with_files(self.staged, files), self.folder)
             if table is not None and not self._changes_anything(transaction, plan):
                 self.remove_placed()
                 return report.unchanged(table, self.staged, plan, self.duplicates)

@@ -327,6 +327,21 @@ def test_nothing_but_rows_are_inserted_and_no_markers(lake: Lake) -> None:
     assert lake.values("raw.numbers") == [1, 3]
 
 
+# A key, or a window, whose column the table has not had before
+
+
+@pytest.mark.parametrize("window", [None, Window("id", values=("2",))])
+def test_rows_of_before_have_no_key_and_lie_in_no_window(window: Window | None, mode: str, lake: Lake) -> None:
+    load(lake, table_spec(), [{"note": "a"}, {"note": "b"}])
+    spec = table_spec(write_disposition="merge", merge_mode=mode)
+
+    load(lake, spec, numbers([2], note="c"), key=["id"], window=window)
+    landed = load(lake, spec, numbers([2], note="d"), key=["id"], window=window)
+
+    assert (landed.rows_updated, landed.rows_total) == (1, 3)
+    assert {(row["id"], row["note"]) for row in lake.rows("raw.numbers")} == {(None, "a"), (None, "b"), (2, "d")}
+
+
 # Keys that a table has several times, since it was appended to
 
 

@@ -67,6 +67,15 @@ def test_a_load_that_changes_nothing_makes_no_snapshot(lake):
     assert len(lake.table(NAME).snapshots()) == 1
 
 
+def test_rows_of_before_the_table_had_versions_are_current_ones(lake):
+    upsert = {"write_disposition": "merge", "primary_key": ("id",)}
+    lake.load(pipeline_of_rows([{"id": 1, "name": "a"}, {"id": 2, "name": "b"}], **upsert))
+    lake.load(pipeline_of_rows([{"id": 1, "name": "a"}, {"id": 2, "name": "B"}], **SCD2))
+
+    found = {row["name"]: (row["valid_from"] is None, row["valid_to"] is None) for row in lake.rows(NAME)}
+    assert found == {"a": (True, True), "b": (True, False), "B": (False, True)}
+
+
 def test_a_partition_closes_only_versions_of_its_own(lake):
     day = [datetime(2026, 1, number, tzinfo=timezone.utc) for number in (1, 2, 3)]
     spec = {**SCD2, "partitions": {"type": "daily", "start": "2026-01-01", "column": "at"}}
