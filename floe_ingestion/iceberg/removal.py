@@ -101,6 +101,8 @@ def remove(table: Table, predicate: BooleanExpression, doomed: Doomed, mode: Mer
     marked: list[tuple[DataFile, StagedFile]] = []
     staying: list[tuple[FileScanTask, RowSet]] = []
     rows = 0
+    if table.format_version < 2:
+        mode = "copy-on-write"  # it knows no delete files
     for task in table.scan(row_filter=predicate).plan_files():
         live = RowSet.first(task.file.record_count)
         if task.delete_files and (deleted := deleted_positions(task, table.io)) is not None:

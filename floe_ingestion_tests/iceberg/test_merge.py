@@ -10,6 +10,8 @@ from uuid import UUID
 
 import pyarrow as pa
 import pytest
+from pyiceberg.schema import Schema
+from pyiceberg.types import LongType, NestedField, StringType
 
 from floe_ingestion.errors import KeyViolation
 from floe_ingestion.iceberg import matches, parts
@@ -57,6 +59,20 @@ def test_a_row_may_be_updated_again_and_again(mode: str, lake: Lake) -> None:
         load(lake, spec, numbers(range(number, 6), note=f"load {number}"), key=["id"])
 
     assert notes(lake) == {0: "load 0", 1: "load 1", 2: "load 2", 3: "load 3", 4: "load 3", 5: "load 3"}
+    assert lake.duckdb_rows("raw.numbers") == lake.rows("raw.numbers")
+
+
+def test_a_table_of_format_1_is_written_anew_since_it_knows_no_delete_files(mode: str, lake: Lake) -> None:
+    columns = Schema(NestedField(1, "id", LongType(), required=False), NestedField(2, "note", StringType()))
+    lake.catalog.create_namespace("raw")
+    lake.catalog.create_table("raw.numbers", columns, properties={"format-version": "1"})
+    spec = table_spec(write_disposition="merge", merge_mode=mode)
+    load(lake, spec, numbers(range(10), note="a"), key=["id"])
+
+    load(lake, spec, numbers([3], note="b"), key=["id"])
+
+    assert lake.table("raw.numbers").format_version == 1
+    assert notes(lake) == {**dict.fromkeys(range(10), "a"), 3: "b"}
     assert lake.duckdb_rows("raw.numbers") == lake.rows("raw.numbers")
 
 
