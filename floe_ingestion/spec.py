@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import (
@@ -235,6 +235,11 @@ class TableSpec(StrictModel):
     checks: Checks = ()
     publish: Publish = "direct"
     description: str | None = None
+
+    @field_validator("validity_columns")
+    @classmethod
+    def _as_in_the_table(cls, names: tuple[str, str]) -> tuple[str, str]:
+        return normalize_column(names[0]), normalize_column(names[1])
 
     def column(self, name: str) -> str:
         """What the table calls the column that comes as `name`."""

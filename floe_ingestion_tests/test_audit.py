@@ -208,6 +208,21 @@ def test_a_load_that_main_has_left_behind_cannot_be_published_but_dropped(projec
     command(project, "drop", "raw.things", exits=2)
 
 
+def test_dropping_a_load_that_another_engine_has_published_takes_no_row_from_main(project: Project) -> None:
+    run(project, [{"id": 1, "name": "a"}])
+    run(project, [{"id": 2, "name": None}], fails=True)
+    table = project.table("raw.things")
+    (branch,) = branches(table)
+    kept_back = table.metadata.refs[branch].snapshot_id
+    table.manage_snapshots().set_current_snapshot(snapshot_id=kept_back).commit()  # as Spark's `fast_forward` does
+
+    dropped = command(project, "drop", "raw.things")
+
+    assert "is dropped, 0 files deleted" in dropped.output
+    assert branches(project.table("raw.things")) == []
+    assert project.rows("raw.things", "id") == [1, 2]
+
+
 def test_which_of_several_loads_is_meant_has_to_be_said(project: Project) -> None:
     for number in (1, 2):
         run(project, [{"id": number, "name": None}], fails=True)

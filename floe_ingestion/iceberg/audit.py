@@ -13,8 +13,9 @@ from datetime import datetime, timezone
 from pyiceberg.exceptions import CommitFailedException, ResolveError
 from pyiceberg.schema import Schema, promote
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
-from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.table.update import (
     AssertCurrentSchemaId,
     AssertRefSnapshotId,
@@ -110,11 +111,14 @@ def publish_by_hand(table: Table, branch: str) -> None:
 
 
 def drop(table: Table, branch: str, keep: Collection[str] = ()) -> int:
-    """Remove `branch` with its snapshot and the files that only it names, but for those in `keep`; how many."""
+    """Remove `branch`, and its snapshot and files where nothing else names them, but for those in `keep`; how many."""
     before, snapshot = table.metadata, _head(table, branch)
-    gone = {snapshot.snapshot_id}
-    removal = RemoveSnapshotsUpdate.model_validate({"snapshot-ids": [snapshot.snapshot_id]})
-    table._do_commit((_removal(branch), removal), (_at(branch, snapshot.snapshot_id),))
+    updates: list[TableUpdate] = [_removal(branch)]
+    gone: set[int] = set()
+    if not _is_held_elsewhere(before, branch, snapshot):
+        gone.add(snapshot.snapshot_id)
+        updates.append(RemoveSnapshotsUpdate.model_validate({"snapshot-ids": [snapshot.snapshot_id]}))
+    table._do_commit(tuple(updates), (_at(branch, snapshot.snapshot_id),))
     files = unnamed(table, before, gone)
     locations = [*(location for location in files.data if location not in keep), *files.metadata]
     return len(locations) - len(delete_all(locations, table.io))
@@ -163,6 +167,12 @@ def _head(table: Table, branch: str) -> Snapshot:
     snapshot = table.metadata.snapshot_by_id(table.metadata.refs[branch].snapshot_id)
     assert snapshot is not None
     return snapshot
+
+
+def _is_held_elsewhere(metadata: TableMetadata, branch: str, snapshot: Snapshot) -> bool:
+    """Whether main (which another engine may have moved there), a tag or another branch has the snapshot, too."""
+    others = [ref.snapshot_id for name, ref in metadata.refs.items() if name != branch]
+    return any(snapshot in ancestors_of(metadata.snapshot_by_id(other), metadata) for other in others)
 
 
 def _starts_from_main(table: Table, snapshot: Snapshot) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import schema_to_pyarrow
@@ -24,7 +25,7 @@ from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.table import Table, Transaction
 
 from floe_ingestion.classify import lake_errors
-from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor
+from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor, TransientError
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import files as placing
 from floe_ingestion.iceberg import report
@@ -32,10 +33,11 @@ from floe_ingestion.iceberg.beside import land_with_rejected
 from floe_ingestion.iceberg.changes import changes
 from floe_ingestion.iceberg.deletes import delete_file
 from floe_ingestion.iceberg.duplicates import without_duplicates
-from floe_ingestion.iceberg.moments import pinned
+from floe_ingestion.iceberg.moments import pinned, with_columns_of
 from floe_ingestion.iceberg.namespaces import ensure_namespace
 from floe_ingestion.iceberg.plan import Merge
 from floe_ingestion.iceberg.publishing import Gate, release
+from floe_ingestion.iceberg.rejects import rejected_table
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.sending import CONFLICTS, Sender
 from floe_ingestion.iceberg.sending import load_table as load_table
@@ -134,7 +136,10 @@ class _Load:
         before = table.schema() if table is not None else None
         transaction = table.transaction() if table is not None else self._creation()
         try:
-            plan = changes(table, _with_files(self.staged, self._conforming(transaction)), self.folder)
+            files = self._conforming(transaction)
+            # With the columns that the load brings: its key, window or validity may be among them.
+            grown = with_columns_of(table, transaction) if table is not None else None
+            plan = changes(grown, _with_files(self.staged, files), self.folder)
             if table is not None and not self._changes_anything(transaction, plan):
                 self.remove_placed()
                 return report.unchanged(table, self.staged, plan, self.duplicates)
@@ -202,6 +207,7 @@ class _Load:
             return staged.files
         arrow = schema_to_pyarrow(staged.schema)
         plan = SchemaPlan(staged.table.model_copy(update={"columns": {}}), transaction, staged.key)
+        plan.on_reject = self._refuse
         plan.absorb(arrow)
         metadata = transaction.table_metadata
         if plan.arrow.equals(arrow, check_metadata=True) and _same_spec(metadata.spec(), staged.partition_spec):
@@ -210,6 +216,13 @@ class _Load:
             return ()
         logger.info("%s: the table changed while this load was staged; its files are written anew", staged.table)
         return write_files(self.folder, plan, placing.read_back(staged.files), WriteSettings.of(metadata.properties))
+
+    def _refuse(self, rows: pa.RecordBatch, reason: str) -> None:
+        """Rows that nobody keeps any more: their table of rejected rows is committed before."""
+        raise TransientError(
+            f"{self.staged.table}: its columns have changed since this load was staged, and {reason}. Nothing was "
+            f"written; the next attempt keeps these rows in {rejected_table(self.staged.table)}."
+        )
 
     def _changes_anything(self, transaction: Transaction, plan: Merge) -> bool:
         moved = self.staged.cursor is not None and self.staged.cursor != self.staged.cursor_before

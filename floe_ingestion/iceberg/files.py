@@ -7,12 +7,14 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import (
+    StatisticsCollector,
     compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
     parquet_path_to_id_mapping,
@@ -21,6 +23,7 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Record
+from pyiceberg.types import DecimalType
 
 from floe_ingestion.iceberg.upload import upload_all
 from floe_ingestion.staging import StagedFile
@@ -84,7 +87,7 @@ def data_file(file: StagedFile, location: str, metadata: TableMetadata) -> DataF
     schema = metadata.schema()
     statistics = data_file_statistics_from_parquet_metadata(
         parquet_metadata=file.metadata,
-        stats_columns=compute_statistics_plan(schema, metadata.properties),
+        stats_columns=_statistics_plan(file, metadata),
         parquet_column_mapping=parquet_path_to_id_mapping(schema),
     )
     made = DataFile.from_args(
@@ -100,6 +103,17 @@ def data_file(file: StagedFile, location: str, metadata: TableMetadata) -> DataF
     )
     made.spec_id = metadata.default_spec_id
     return made
+
+
+def _statistics_plan(file: StagedFile, metadata: TableMetadata) -> dict[int, StatisticsCollector]:
+    """What to collect; decimals as wide as in the file, which may be of before the load made their column wider."""
+    schema, columns = metadata.schema(), file.metadata.schema
+    plan, ids = compute_statistics_plan(schema, metadata.properties), parquet_path_to_id_mapping(schema)
+    for column in map(columns.column, range(len(columns))):
+        known = plan.get(ids.get(column.path, -1))
+        if known is not None and column.logical_type.type == "DECIMAL":
+            plan[known.field_id] = replace(known, iceberg_type=DecimalType(column.precision, column.scale))
+    return plan
 
 
 def local_path(location: str) -> Path | None:

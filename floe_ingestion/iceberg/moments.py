@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Snapshot
 
 from floe_ingestion.iceberg.report import LOAD_ID, PARTITION, history_of, summary_of
@@ -35,6 +35,12 @@ def pinned(table: Table, snapshot_id: int) -> Table | None:
     schema_id = snapshot.schema_id if snapshot.schema_id in known else table.metadata.current_schema_id
     then = {"current_snapshot_id": snapshot_id, "current_schema_id": schema_id}
     metadata = table.metadata.model_copy(update=then)
+    return Table(table.name(), metadata, table.metadata_location, table.io, table.catalog, table.config)
+
+
+def with_columns_of(table: Table, transaction: Transaction) -> Table:
+    """`table` as it is, but for its columns, which are those that `transaction` gives it."""
+    metadata = transaction.table_metadata
     return Table(table.name(), metadata, table.metadata_location, table.io, table.catalog, table.config)
 
 

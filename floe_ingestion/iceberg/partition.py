@@ -143,8 +143,10 @@ def _mask(columns: list[pa.DictionaryArray], numbers: list[int]) -> pa.Array:
 def _partition_values(batch: pa.RecordBatch, field: PartitionField, schema: Schema) -> pa.Array:
     name = schema.find_column_name(field.source_id)
     assert name is not None
-    column: pa.Array = batch.column(name.split(".")[0])
-    for part in name.split(".")[1:]:
+    # A dot leads into a struct, unless it belongs to the name that an asset of its own gave the column.
+    first, *inner = [name] if name in batch.schema.names else name.split(".")
+    column: pa.Array = batch.column(first)
+    for part in inner:
         column = pc.struct_field(column, part)
     values = field.transform.pyarrow_transform(schema.find_type(field.source_id))(column)
     values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

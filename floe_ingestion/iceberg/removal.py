@@ -86,6 +86,14 @@ def removal_of_window(table: Table, window: Window, mode: MergeMode, folder: Pat
     return remove(table, window_filter(window, schema), doomed, mode, folder)
 
 
+def rows_of_window(table: Table, window: Window | None) -> Callable[[FileScanTask], pa.Array] | None:
+    """The rows of a data file that a partitioned run is about: one file may hold rows of other windows too."""
+    if window is None:
+        return None
+    schema = table.schema()
+    return lambda task: positions_inside(window, read_raw(table, task, window.columns), schema)
+
+
 def remove(table: Table, predicate: BooleanExpression, doomed: Doomed, mode: MergeMode, folder: Path) -> Removal:
     """Remove the doomed rows of every file that `predicate` does not rule out."""
     files: list[DataFile] = []
@@ -93,6 +101,8 @@ def remove(table: Table, predicate: BooleanExpression, doomed: Doomed, mode: Mer
     marked: list[tuple[DataFile, StagedFile]] = []
     staying: list[tuple[FileScanTask, RowSet]] = []
     rows = 0
+    if table.format_version < 2:
+        mode = "copy-on-write"  # it knows no delete files
     for task in table.scan(row_filter=predicate).plan_files():
         live = RowSet.first(task.file.record_count)
         if task.delete_files and (deleted := deleted_positions(task, table.io)) is not None:

@@ -1,7 +1,7 @@
 """`merge_strategy: scd2`: a row that changes is closed, and its new version stands beside it.
 
-The current version of a key is the one whose `valid_to` is null. A load that brings everything (no cursor, no
-partition) also closes the rows that it no longer has; a load of no rows at all changes nothing.
+The current version of a key is the one whose `valid_to` is null. A load that brings everything, of the table or of
+its partition, also closes the rows that it no longer has; a load of no rows at all changes nothing.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, And, IsNull
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, IsNull
 from pyiceberg.table import FileScanTask, Table
 
+from floe_ingestion.iceberg.coming import marked_rows, replaced, rows_of_many
 from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
 from floe_ingestion.iceberg.keys import StagedRows
 from floe_ingestion.iceberg.matches import KeyRange, Matches, key_range
+from floe_ingestion.iceberg.partition import window_filter
 from floe_ingestion.iceberg.parts import parts
 from floe_ingestion.iceberg.plan import Merge
-from floe_ingestion.iceberg.removal import DoomedRows, remove
+from floe_ingestion.iceberg.removal import DoomedRows, remove, rows_of_window
 from floe_ingestion.iceberg.row_sets import RowSet, rows_of, staged_rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
-from floe_ingestion.staging import StagedFile, StagedTable
+from floe_ingestion.staging import StagedFile, StagedTable, Window
 
 _NOTHING = pa.array([], pa.int64())
 
@@ -35,15 +37,20 @@ def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: 
     valid_from, valid_to = staged.table.validity_columns
     whole = staged.table.incremental is None
     compared = [name for name in rows.beside_key if name not in (valid_from, valid_to)]
-    current = _Current(table, valid_to)
-    range_, unchanged, present, changed = KeyRange(rows.key[0]), RowSet(), DoomedRows(), DoomedRows()
+    current = _Current(table, valid_to, staged.window)
+    range_, present, changed = KeyRange(rows.key[0]), DoomedRows(), DoomedRows()
+    unchanged, marked, updated = RowSet(), RowSet(), 0
     for part in parts(rows, folder):
         range_.include(part)
-        found = Matches(table, part, And(key_range(part), IsNull(valid_to)), current.positions)
+        found = Matches(table, part, And(key_range(part), current.predicate), current.positions)
         present.add(found.positions())
-        unchanged |= RowSet.of(part.numbers(found.drop_unchanged(compared, staged.cursor_column, _NOTHING)))
+        gone = marked_rows(part, staged.table)
+        news = pa.concat_arrays([gone, rows_of_many(found)])
+        unchanged |= RowSet.of(part.numbers(found.drop_unchanged(compared, staged.cursor_column, news)))
         changed.add(found.positions())
-    predicate = And(AlwaysTrue() if whole else range_.predicate, IsNull(valid_to))
+        marked |= RowSet.of(part.numbers(gone))
+        updated += replaced(part, found, gone)
+    predicate = And(AlwaysTrue() if whole else range_.predicate, current.predicate)
     tasks = list(table.scan(row_filter=predicate).plan_files())
     closing = changed
     if whole:
@@ -53,21 +60,26 @@ def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: 
             closing.add([(task.file.file_path, changed.of(task) | missing)])
     removal = remove(table, predicate, closing.of, staged.table.merge_mode, folder)
     closed = _closed(table, [(task, closing.of(task)) for task in tasks], valid_to, rows.first(valid_from), folder)
-    updated = sum(len(changed.of(task)) for task in tasks)
     return Merge(
         replace(removal, rewritten=(*removal.rewritten, *closed)),
-        staged_rows_of(staged.files, RowSet.first(rows.count) - unchanged, folder),
+        staged_rows_of(staged.files, RowSet.first(rows.count) - unchanged - marked, folder),
         unchanged=len(unchanged),
         updated=updated,
         deleted=removal.rows - updated,
+        markers=len(marked),
     )
 
 
 class _Current:
-    """The rows of a data file that are the current versions of their keys."""
+    """The rows of a data file that are the current versions of their keys, in a window where there is one."""
 
-    def __init__(self, table: Table, valid_to: str) -> None:
+    def __init__(self, table: Table, valid_to: str, window: Window | None) -> None:
         self._table, self._valid_to = table, valid_to
+        self._in_window = rows_of_window(table, window)
+        open_ = IsNull(valid_to)
+        self.predicate: BooleanExpression = (
+            open_ if window is None else And(open_, window_filter(window, table.schema()))
+        )
         self._found: dict[str, pa.Array] = {}
 
     def positions(self, task: FileScanTask) -> pa.Array:
@@ -76,6 +88,8 @@ class _Current:
             ends = read_raw(self._table, task, [self._valid_to])[self._valid_to].combine_chunks()
             current = pc.indices_nonzero(pc.is_null(ends)).cast(pa.int64())
             deleted = deleted_positions(task, self._table.io) if task.delete_files else _NOTHING
+            if self._in_window is not None:
+                current = current.filter(pc.is_in(current, value_set=self._in_window(task)))
             self._found[path] = current.filter(pc.invert(pc.is_in(current, value_set=deleted)))
         return self._found[path]
 

@@ -24,6 +24,7 @@ from floe_ingestion.errors import (
     OutcomeUnknown,
     PermanentError,
     StaleCursor,
+    TransientError,
 )
 from floe_ingestion.iceberg import commit as commits
 from floe_ingestion.iceberg.commit import commit
@@ -681,6 +682,19 @@ def test_two_first_writers_with_other_columns_both_land(when: str, lake: Lake) -
 
     rows = {row["id"]: (row["note"], row["size"], row["address"]) for row in lake.rows("raw.numbers")}
     assert rows == {1: ("ours", None, {"street": "x"}), 2: ("theirs", 3, None)}
+
+
+def test_rows_that_the_contract_keeps_out_of_a_table_made_meanwhile_are_not_lost(lake: Lake) -> None:
+    spec = table_spec(schema_contract={"columns": "discard_row"})
+    ours = staged(lake, spec, numbers([1, 2], surprise="!"), cursor=2)
+    load(lake, spec, numbers([3]))
+
+    with pytest.raises(TransientError, match="forbids column 'surprise'"):
+        lake.commit(ours)
+
+    assert lake.values("raw.numbers") == [3]
+    assert lake.cursor("raw.numbers") == {}, "the next attempt reads them again"
+    assert len(lake.data_files()) == 1
 
 
 def test_a_column_that_was_renamed_since_is_added_again(lake: Lake) -> None:

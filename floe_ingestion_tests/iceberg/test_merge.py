@@ -10,6 +10,8 @@ from uuid import UUID
 
 import pyarrow as pa
 import pytest
+from pyiceberg.schema import Schema
+from pyiceberg.types import LongType, NestedField, StringType
 
 from floe_ingestion.errors import KeyViolation
 from floe_ingestion.iceberg import matches, parts
@@ -57,6 +59,20 @@ def test_a_row_may_be_updated_again_and_again(mode: str, lake: Lake) -> None:
         load(lake, spec, numbers(range(number, 6), note=f"load {number}"), key=["id"])
 
     assert notes(lake) == {0: "load 0", 1: "load 1", 2: "load 2", 3: "load 3", 4: "load 3", 5: "load 3"}
+    assert lake.duckdb_rows("raw.numbers") == lake.rows("raw.numbers")
+
+
+def test_a_table_of_format_1_is_written_anew_since_it_knows_no_delete_files(mode: str, lake: Lake) -> None:
+    columns = Schema(NestedField(1, "id", LongType(), required=False), NestedField(2, "note", StringType()))
+    lake.catalog.create_namespace("raw")
+    lake.catalog.create_table("raw.numbers", columns, properties={"format-version": "1"})
+    spec = table_spec(write_disposition="merge", merge_mode=mode)
+    load(lake, spec, numbers(range(10), note="a"), key=["id"])
+
+    load(lake, spec, numbers([3], note="b"), key=["id"])
+
+    assert lake.table("raw.numbers").format_version == 1
+    assert notes(lake) == {**dict.fromkeys(range(10), "a"), 3: "b"}
     assert lake.duckdb_rows("raw.numbers") == lake.rows("raw.numbers")
 
 
@@ -315,6 +331,46 @@ def test_a_row_that_is_gone_before_it_ever_came_does_not_come(lake: Lake) -> Non
     load(lake, spec, [{"id": 1, "gone": False}, {"id": 2, "gone": True}], key=["id"])
 
     assert lake.values("raw.numbers") == [1]
+
+
+def test_nothing_but_rows_are_inserted_and_no_markers(lake: Lake) -> None:
+    spec = table_spec(write_disposition="merge", merge_strategy="insert-only", hard_delete="gone")
+    load(lake, spec, [{"id": 1, "gone": False}], key=["id"])
+
+    landed = load(lake, spec, [{"id": key, "gone": key < 3} for key in (1, 2, 3)], key=["id"])
+
+    assert (landed.rows_added, landed.rows_unchanged, landed.rows_marking) == (1, 0, 2)
+    assert lake.values("raw.numbers") == [1, 3]
+
+
+# A key, or a window, whose column the table has not had before
+
+
+@pytest.mark.parametrize("window", [None, Window("id", values=("2",))])
+def test_rows_of_before_have_no_key_and_lie_in_no_window(window: Window | None, mode: str, lake: Lake) -> None:
+    load(lake, table_spec(), [{"note": "a"}, {"note": "b"}])
+    spec = table_spec(write_disposition="merge", merge_mode=mode)
+
+    load(lake, spec, numbers([2], note="c"), key=["id"], window=window)
+    landed = load(lake, spec, numbers([2], note="d"), key=["id"], window=window)
+
+    assert (landed.rows_updated, landed.rows_total) == (1, 3)
+    assert {(row["id"], row["note"]) for row in lake.rows("raw.numbers")} == {(None, "a"), (None, "b"), (2, "d")}
+
+
+# Keys that a table has several times, since it was appended to
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_row_takes_the_place_of_all_of_its_key_also_where_one_is_alike(files: int, lake: Lake) -> None:
+    rows = [{"id": 1, "note": "old"}, {"id": 1, "note": "new"}]
+    for batch in [rows] if files == 1 else [rows[:1], rows[1:]]:
+        load(lake, table_spec(), batch)
+
+    landed = load(lake, table_spec(write_disposition="merge"), rows[1:], key=["id"])
+
+    assert lake.rows("raw.numbers") == rows[1:]
+    assert (landed.rows_added, landed.rows_updated, landed.rows_deleted) == (0, 1, 1)
 
 
 # In partitions

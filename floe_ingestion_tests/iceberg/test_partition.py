@@ -353,6 +353,14 @@ def test_rows_are_found_by_their_partition(lake: Lake) -> None:
     assert sorted(scan.to_arrow()["id"].to_pylist()) == [1, 4, 7, 10]
 
 
+def test_a_column_may_partition_that_has_a_dot_in_its_name(lake: Lake) -> None:
+    rows = [{"id": 1, "a.b": "x"}, {"id": 2, "a.b": "y"}]
+    load(lake, table_spec(own_names=True, partition_by=["a.b"]), rows)
+
+    assert lake.rows("raw.numbers") == rows
+    assert len(lake.files_of("raw.numbers")) == 2
+
+
 def test_a_nested_column_may_partition(lake: Lake) -> None:
     rows = [
         {"id": 1, "address": {"country": "de"}},

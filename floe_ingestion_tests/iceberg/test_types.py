@@ -345,6 +345,17 @@ def test_a_value_that_does_not_fit_the_type_is_an_error_not_a_null(lake: Lake) -
     assert lake.values("raw.numbers", "value") == [Decimal("1.25")]
 
 
+def test_decimals_that_widen_within_one_load_are_found_by_their_statistics(lake: Lake) -> None:
+    values = [Decimal("1.50"), Decimal("12345678901234567890.25")]
+    batches = [pa.table({"v": pa.array([v], pa.decimal128(d, 2))}) for v, d in zip(values, (15, 30), strict=True)]
+
+    load(lake, table_spec(), *batches)
+
+    assert lake.values("raw.numbers", "v") == values
+    assert lake.duckdb_rows("raw.numbers") == [{"v": value} for value in values]
+    assert [len(lake.files_of("raw.numbers", f"v = {value}")) for value in values] == [1, 1]
+
+
 def test_text_is_not_read_as_a_uuid() -> None:
     with pytest.raises(pa.ArrowInvalid):
         cast(pa.array([str(A_UUID)]), pa.uuid())

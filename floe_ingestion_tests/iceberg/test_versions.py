@@ -67,6 +67,37 @@ def test_a_load_that_changes_nothing_makes_no_snapshot(lake):
     assert len(lake.table(NAME).snapshots()) == 1
 
 
+def test_rows_of_before_the_table_had_versions_are_current_ones(lake):
+    upsert = {"write_disposition": "merge", "primary_key": ("id",)}
+    lake.load(pipeline_of_rows([{"id": 1, "name": "a"}, {"id": 2, "name": "b"}], **upsert))
+    lake.load(pipeline_of_rows([{"id": 1, "name": "a"}, {"id": 2, "name": "B"}], **SCD2))
+
+    found = {row["name"]: (row["valid_from"] is None, row["valid_to"] is None) for row in lake.rows(NAME)}
+    assert found == {"a": (True, True), "b": (True, False), "B": (False, True)}
+
+
+def test_a_partition_closes_only_versions_of_its_own(lake):
+    day = [datetime(2026, 1, number, tzinfo=timezone.utc) for number in (1, 2, 3)]
+    spec = {**SCD2, "partitions": {"type": "daily", "start": "2026-01-01", "column": "at"}}
+    first = [{"id": 1, "name": "a", "at": day[0]}, {"id": 2, "name": "b", "at": day[0]}]
+    lake.load(pipeline_of_rows(first, **spec), window=Window("at", day[0], day[1]))
+
+    lake.load(pipeline_of_rows([{"id": 1, "name": "x", "at": day[1]}], **spec), window=Window("at", day[1], day[2]))
+    assert versions(lake) == [(1, "a", True), (1, "x", True), (2, "b", True)]
+    again = lake.load(pipeline_of_rows(first[:1], **spec), window=Window("at", day[0], day[1]))
+
+    assert (again.rows_deleted, again.rows_unchanged) == (1, 1)
+    assert versions(lake) == [(1, "a", True), (1, "x", True), (2, "b", False)]
+
+
+def test_the_columns_of_versions_are_found_however_they_are_spelled(lake):
+    spec = {**SCD2, "validity_columns": ("ValidFrom", "ValidTo")}
+    lake.load(pipeline_of_rows([{"id": 1, "name": "a"}], **spec))
+    lake.load(pipeline_of_rows([{"id": 1, "name": "b"}], **spec))
+
+    assert versions(lake) == [(1, "a", False), (1, "b", True)]
+
+
 def test_rows_that_a_contract_keeps_out_are_kept_beside_the_table(lake):
     lake.load(pipeline_of_rows([{"id": 1}]))
     contract = {"schema_contract": {"columns": "discard_row"}}
@@ -111,13 +142,23 @@ def test_rows_outside_a_strict_window_are_an_error_and_nothing_is_written(lake):
     assert not lake.catalog.table_exists(NAME)
 
 
-def test_rows_that_their_marker_says_are_gone_leave_the_table(lake):
-    merge = {"write_disposition": "merge", "primary_key": ("id",), "hard_delete": "gone"}
-    lake.load(pipeline_of_rows([{"id": 1, "gone": False}, {"id": 2, "gone": False}], **merge))
-    landed = lake.load(pipeline_of_rows([{"id": 1, "gone": True}, {"id": 3, "gone": False}], **merge))
+@pytest.mark.parametrize("marker", ["gone", "isGone"])
+def test_rows_that_their_marker_says_are_gone_leave_the_table(marker, lake):
+    merge = {"write_disposition": "merge", "primary_key": ("id",), "hard_delete": marker}
+    lake.load(pipeline_of_rows([{"id": 1, marker: False}, {"id": 2, marker: False}], **merge))
+    landed = lake.load(pipeline_of_rows([{"id": 1, marker: True}, {"id": 3, marker: False}], **merge))
 
     assert (landed.rows_added, landed.rows_deleted) == (1, 1)
     assert lake.values(NAME) == [2, 3]
+
+
+def test_a_marker_closes_the_version_and_begins_none(lake):
+    spec = {**SCD2, "hard_delete": "gone", "incremental": {"cursor_path": "number"}}
+    lake.load(pipeline_of_rows([{"id": key, "name": "a", "gone": False, "number": 1} for key in (1, 2)], **spec))
+    landed = lake.load(pipeline_of_rows([{"id": 1, "name": "a", "gone": True, "number": 2}], **spec))
+
+    assert (landed.rows_added, landed.rows_updated, landed.rows_deleted, landed.rows_marking) == (0, 0, 1, 1)
+    assert versions(lake) == [(1, "a", False), (2, "a", True)]
 
 
 def test_all_rows_of_a_key_are_exchanged_for_all_that_come(lake):
