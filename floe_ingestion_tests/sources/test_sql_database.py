@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from floe_ingestion.errors import ConfigurationError, KeyViolation, PermanentError, SourceRejected
+from floe_ingestion.errors import KeyViolation, PermanentError, SourceRejected
 from floe_ingestion.loading import source_from
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.sources.sql_database import SqlDatabaseConnector
