@@ -210,8 +210,8 @@ def _of_database(error: BaseException, place: str) -> IngestionError:
     if isinstance(error, exc.NoSuchModuleError):
         dialect = str(error).rpartition(":")[2]
         return SourceRejected(
-            f"{place}: SQLAlchemy knows no database {dialect!r}. Write e.g. postgresql:// or mysql+pymysql://, or install "
-            f"the package that brings it."
+            f"{place}: SQLAlchemy knows no database {dialect!r}. Write e.g. postgresql:// or mysql+pymysql://, or "
+            f"install the package that brings it."
         )
     if isinstance(error, exc.ArgumentError):
         return SourceRejected(
