@@ -186,6 +186,8 @@ def test_a_mistake_in_a_source_names_what_was_met_and_what_to_write(
         ("{schema: '${SCHEMA}'}", ".schema", "'${SCHEMA}' holds a variable; assets are named before a run."),
         ("{schema: s, table_prefix: a.b}", ".table_prefix", "'a.b' holds a dot."),
         ("{table: b.a, table_prefix: x}", "", "`table_prefix` goes with `schema`"),
+        ("{schema: s, merge_strategy: scd2}", "", "says `merge_strategy`, and nothing is merged. Write `write_disp"),
+        ("{schema: s, write_disposition: replace, hard_delete: gone}", "", "says `hard_delete`, and nothing is merged"),
         (
             "{schema: s, write_disposition: upsert}",
             ".write_disposition",
