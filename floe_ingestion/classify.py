@@ -58,6 +58,15 @@ _CATALOG_HINTS = {
     "ForbiddenError": "Check who asks, and that this principal has the privileges that a load needs (docs/polaris.md).",
 }
 
+_EXTRAS = {
+    "MySQLdb": "Write mysql+pymysql:// in the URL, and install pymysql: pip install 'floe-ingestion[mysql]'.",
+    "adlfs": "Install it: pip install 'floe-ingestion[azure]'.",
+    "gcsfs": "Install it: pip install 'floe-ingestion[gcs]'.",
+    "psycopg": "Install it: pip install 'floe-ingestion[postgres]'.",
+    "pymysql": "Install it: pip install 'floe-ingestion[mysql]'.",
+    "s3fs": "Install it: pip install 'floe-ingestion[s3]'.",
+}
+
 
 def classify(error: BaseException, place: str) -> IngestionError:
     """`error` as one of ours; `place` says what was being done. Secrets are hidden in the sentence.
@@ -153,6 +162,9 @@ def _of_library(error: BaseException, place: str) -> IngestionError | None:
     module = _library(error)
     if (hint := disk_hint(error)) is not None:
         return PermanentError(f"{_sentence(place, error)}. {hint}")
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        how = _EXTRAS.get(error.name, "Install it where runs are executed.")
+        return PermanentError(f"{place}: the Python package {error.name!r} is needed, and not installed. {how}")
     if module == "requests" or module == "urllib3":
         return _of_http(error, place)
     if module in ("sqlalchemy", "adbc_driver_manager"):
@@ -195,6 +207,12 @@ def _of_database(error: BaseException, place: str) -> IngestionError:
         return SourceUnavailable(_sentence(place, original))
     if isinstance(error, exc.NoSuchTableError):
         return SourceRejected(f"{place}: there is no table {str(error)!r}. Check its name, and the `schema` it is in.")
+    if isinstance(error, exc.NoSuchModuleError):
+        dialect = str(error).rpartition(":")[2]
+        return SourceRejected(
+            f"{place}: SQLAlchemy knows no database {dialect!r}. Write e.g. postgresql:// or mysql+pymysql://, or "
+            f"install the package that brings it."
+        )
     if isinstance(error, exc.ArgumentError):
         return SourceRejected(
             f"{place}: the connection string is no database URL. Write e.g. postgresql://user:password@host/database."

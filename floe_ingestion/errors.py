@@ -20,7 +20,7 @@
         ├── KeyViolation            a merge key is absent or null
         └── OutsideWindow           rows that do not belong to the partition being loaded
 
-`retries.py` turns what other libraries raise into one of these.
+`classify.py` turns what other libraries raise into one of these.
 """
 
 from __future__ import annotations

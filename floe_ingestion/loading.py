@@ -70,7 +70,7 @@ def load_spec(path: str | os.PathLike[str]) -> Spec:
     if not Path(name).is_file():
         raise ConfigurationError(
             f"{name} is not there, or is no file. Write it (an `ingestion:` section with `sources:`), or say "
-            f"where it is in the environment variable FLOE_SPEC."
+            f"where it is: `--spec` of a command, or the environment variable FLOE_SPEC."
         )
     file = YamlFile.read(Path(name), name, SECTIONS)
     return spec_of(file.data, Report(name, file), file.top_level_keys)

@@ -68,6 +68,8 @@ def landings(
             own = resource.incremental is not None
             found.append(Landing(table, place, (*place, "incremental") if own else (*at, "incremental")))
     _check_names_of_one_table(source.destination, [resource for resource, _ in resources], at, report)
+    if mistake := source.destination.mistake_of_merge({each.table.write_disposition for each in found}):
+        report.add((*at, "destination"), mistake)
     _check_cursors(found, report)
     _check_checks(source, resources, found, at, report)
     return found

@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote_plus, unquote, urlsplit
+from urllib.parse import quote_plus, unquote
 
 from floe_ingestion.errors import MissingVariable
 
 _VARIABLE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 _URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^:/@\s]*:)(?P<password>[^@\s]+)(?=@)")
+_LONGEST_PASSWORD = re.compile(r"://[^:/@\s]*:(?P<password>\S+)@")
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _HIDDEN = "********"
 _SHORTEST_SECRET = 4  # hiding "1" or "db" wherever it occurs would make messages unreadable
@@ -56,12 +57,11 @@ def variables(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 def hide(value: str) -> None:
     """Let `redact` hide `value`, and its password where it is a URL with one, however they are written."""
     found = [value]
-    if "://" in value:
-        try:
-            password = urlsplit(value).password
-        except ValueError:
-            password = None
-        found += [password, unquote(password)] if password else []
+    if match := _LONGEST_PASSWORD.search(value):
+        password = match["password"]
+        # Drivers take what stands behind an @ in a password for a part of the host, and name that.
+        first, *rest = password.split("@")
+        found += [password, unquote(password), first, *(f"{each}@" for each in rest)]
     _secrets.update(form for text in found if len(text) >= _SHORTEST_SECRET for form in _forms(text))
 
 

@@ -6,7 +6,7 @@ of the library works with. Precedence of a setting: resource > source > defaults
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
@@ -50,6 +50,7 @@ MergeMode = Literal["auto", "merge-on-read", "copy-on-write"]
 Nested = Literal["json", "struct"]
 """Whether objects and lists of JSON rows land as their text, or as structs and lists."""
 ContractMode = Literal["evolve", "freeze", "discard_value", "discard_row"]
+_OF_MERGES = ("merge_strategy", "merge_mode", "hard_delete", "validity_columns")
 
 
 def _contract_word(value: Any) -> Any:
@@ -122,6 +123,15 @@ class DestinationSpec(StrictModel):
     properties: Mapping[str, str] = {}
     publish: Publish = "direct"
     """`audit`: on a branch, until the checks that are marked `gate: true` hold."""
+
+    def mistake_of_merge(self, dispositions: Collection[WriteDisposition]) -> str | None:
+        """What is said of merges though none of the tables, which land by these, is merged."""
+        said = [key for key in _OF_MERGES if key in self.model_fields_set]
+        if not said or not dispositions or "merge" in dispositions:
+            return None
+        return (
+            f"says {', '.join(f'`{key}`' for key in said)}, and nothing is merged. Write `write_disposition: merge` too"
+        )
 
     @model_validator(mode="after")
     def _one_place(self) -> DestinationSpec:

@@ -57,6 +57,8 @@ class PartitionsSpec(StrictModel):
     def _mistakes_of_keys(self) -> Iterator[str]:
         if self.type == "static" and not self.keys:
             yield "static partitions need their `keys`, e.g. keys: [eu, us]"
+        if twice := sorted({key for key in self.keys if self.keys.count(key) > 1}):
+            yield f"`keys` holds {', '.join(map(repr, twice))} twice. Keep one of them"
         if self.type == "dynamic" and self.name is None:
             yield "dynamic partitions need a `name`, under which Dagster keeps their keys, e.g. name: regions"
         if self.type == "dynamic" and self.keys:

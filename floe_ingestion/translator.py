@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from dagster_dlt import DagsterDltTranslator
 from dagster_dlt.translator import DltResourceTranslatorData
 
 from floe_ingestion.automation import automation_condition, freshness_policy
+from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.spec_checks import age, freshness_without_column
 from floe_ingestion.spec_triggers import AutomationSpec, FreshnessSpec
@@ -20,6 +22,7 @@ IO_MANAGER_KEY = "iceberg_io_manager"
 PARTITION_COLUMN = "floe/partition_column"
 SOURCE_PREFIX = "source"
 
+_DAGSTER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _MOST_KINDS = 3  # Dagster accepts no more on one asset
 
 
@@ -46,7 +49,9 @@ def table_key(table: TableSpec) -> dg.AssetKey:
 
 def source_key(table: TableSpec) -> dg.AssetKey:
     """The external asset that stands for what the table is read from."""
-    return dg.AssetKey([SOURCE_PREFIX, table.source, table.resource])
+    # Dagster makes a name of the key, and databases and sheets have names that it refuses.
+    name = table.resource if _DAGSTER_NAME.fullmatch(table.resource) else normalize_identifier(table.resource)
+    return dg.AssetKey([SOURCE_PREFIX, table.source, name])
 
 
 @dataclass

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from dlt.sources.helpers import requests as dlt_requests
 
 from floe_ingestion import secrets
-from floe_ingestion.classify import cause_of, classify, lake_errors
+from floe_ingestion.classify import cause_of, classify, lake_errors, source_errors
 from floe_ingestion.errors import (
     CatalogUnavailable,
     ConfigurationError,
@@ -345,3 +345,19 @@ def test_a_cause_without_secrets_is_kept() -> None:
     error = RuntimeError("nothing to hide")
 
     assert cause_of(error) is error
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgres://ann:s3cret@db/shop", "SQLAlchemy knows no database 'postgres'. Write e.g. postgresql://"),
+        ("mysql://ann:s3cret@db/shop", "'MySQLdb' is needed, and not installed. Write mysql+pymysql:// in the URL"),
+        ("mssql+pymssql://ann:s3cret@db/shop", "'pymssql' is needed, and not installed. Install it where runs are"),
+    ],
+)
+def test_a_driver_that_is_not_there_is_named_with_how_to_get_it(url: str, message: str) -> None:
+    with pytest.raises(PermanentError) as caught, source_errors("shop.orders"):
+        sa.create_engine(url)
+
+    assert message in str(caught.value)
+    assert "s3cret" not in str(caught.value)

@@ -129,6 +129,7 @@ def test_a_file_of_the_wrong_shape_is_told_what_to_write(
         ("partitions: {type: dayly, column: c}", "partitions.type", "is 'dayly'; write 'hourly', 'daily', "),
         ("partitions: {type: daily, column: c}", "partitions", "daily partitions need a `start`"),
         ("partitions: {type: static, column: c}", "partitions", "static partitions need their `keys`"),
+        ("partitions: {type: static, column: c, keys: [a, b, a]}", "partitions", "`keys` holds 'a' twice. Keep one"),
         (
             "partitions: {type: static, column: c, keys: [a], start: 2024-01-01}",
             "partitions",
@@ -185,6 +186,8 @@ def test_a_mistake_in_a_source_names_what_was_met_and_what_to_write(
         ("{schema: '${SCHEMA}'}", ".schema", "'${SCHEMA}' holds a variable; assets are named before a run."),
         ("{schema: s, table_prefix: a.b}", ".table_prefix", "'a.b' holds a dot."),
         ("{table: b.a, table_prefix: x}", "", "`table_prefix` goes with `schema`"),
+        ("{schema: s, merge_strategy: scd2}", "", "says `merge_strategy`, and nothing is merged. Write `write_disp"),
+        ("{schema: s, write_disposition: replace, hard_delete: gone}", "", "says `hard_delete`, and nothing is merged"),
         (
             "{schema: s, write_disposition: upsert}",
             ".write_disposition",
@@ -289,3 +292,12 @@ def test_a_file_that_is_not_there_says_where_one_may_be_named(tmp_path: Path) ->
 
     with pytest.raises(ConfigurationError, match="is no file"):
         load_spec(tmp_path)
+
+
+def test_a_list_whose_items_are_wrong_is_not_called_too_short(mistakes: Mistakes) -> None:
+    config = "{repositories: [iceberg], resources: [issues]}"
+    source = f"{{name: hub, type: github, destination: {{schema: s}}, config: {config}}}"
+
+    (problem,) = mistakes(f"ingestion: {{sources: [{source}]}}")
+
+    assert problem.path == "ingestion.sources[0].config.repositories[0]"

@@ -116,6 +116,13 @@ def test_the_password_of_an_expanded_url_is_hidden_alone_and_decoded(password: s
     assert redact(f"login failed with {password} or {decoded}") == "login failed with ******** or ********"
 
 
+def test_what_a_driver_takes_for_the_host_of_a_password_with_an_at_sign_is_hidden() -> None:
+    hide("postgresql://ann:s3c@ret/1@db.example.com/shop")
+
+    assert redact("failed to resolve host 'ret/1@db.example.com'") == "failed to resolve host '********db.example.com'"
+    assert redact("s3c@ret/1") == "********"
+
+
 def test_a_url_that_holds_an_expanded_password_is_hidden_in_every_form() -> None:
     expand("postgresql://me:${PASSWORD}@db/x", PLACE, {"PASSWORD": "p%40ss%2Fword"})
 

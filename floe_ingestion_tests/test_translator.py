@@ -36,6 +36,14 @@ def test_upstream_of_a_table_is_the_resource_in_its_source() -> None:
     assert [dep.asset_key for dep in spec_of(table_of()).deps] == [dg.AssetKey(["source", "shop", "orders"])]
 
 
+@pytest.mark.parametrize(("resource", "name"), [("Order Lines", "order_lines"), ("größe", "gr_e"), ("a.b-c", "a.b-c")])
+def test_a_resource_whose_name_dagster_refuses_has_a_source_asset(resource: str, name: str) -> None:
+    key = source_key(table_of(resource=resource))
+
+    assert key == dg.AssetKey(["source", "shop", name])
+    assert dg.Definitions(assets=[dg.AssetSpec(key)]).resolve_asset_graph().has(key)
+
+
 @pytest.mark.parametrize(
     ("settings", "described"),
     [

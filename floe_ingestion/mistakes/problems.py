@@ -23,7 +23,13 @@ def mistakes(
     The paths of the mistakes begin at `data`.
     """
     found = _chosen([_located(each, data) for each in error.errors(include_url=False)])
+    # pydantic counts no item that is wrong: a list of those is not too short.
+    found = [each for each in found if each.kind != "too_short" or not _is_around(each.path, found)]
     return [_mistake(each, model, data, at, written) for each in found]
+
+
+def _is_around(path: YamlPath, found: Iterable[Found]) -> bool:
+    return any(len(each.path) > len(path) and each.path[: len(path)] == path for each in found)
 
 
 def _mistake(found: Found, model: type[BaseModel], data: Any, at: YamlPath, written: Written) -> Mistake:

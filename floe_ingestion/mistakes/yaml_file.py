@@ -229,10 +229,20 @@ _SYNTAX = (
     ("found duplicate anchor", "an anchor (&) is given twice"),
     (r"found character '\\t'", "a tab indents the line. Use spaces"),
     ("that cannot start any token", "a value that begins with this character has to stand in quotes"),
-    ("mapping values are not allowed", "the line has a second `:`, or another indentation than the last"),
+    (
+        "mapping values are not allowed",
+        "the line has a second `:`, or another indentation than the last, or a `:` before it has no space",
+    ),
     ("found another document", "a second document begins (---). Keep one"),
     ("end of stream|<stream end>", "a quote or bracket is opened here and never closed"),
     (r"but got '\{'", 'inside {…} and […], a variable has to stand in quotes: "${VARIABLE}"'),
+    ("expected ',' or", "a comma is missing here, or a bracket that was opened before is not closed"),
+    (r"but found '[]}]'", "a bracket is closed here and was never opened"),
+    ("but found '<scalar>'", "more text stands behind a value in quotes. Put the whole value in quotes"),
+    (
+        "while parsing a block|could not find expected ':'",
+        "the line is indented otherwise than those it goes with, or its `:` has no space behind it",
+    ),
 )
 
 

@@ -114,12 +114,7 @@ class SqlDatabaseConnector(SourceConnector):
 
         assert spec.incremental is not None
         table = sa.Table(spec.resource, sa.MetaData(), schema=self.database_schema, autoload_with=connection)
-        if (path := spec.incremental.cursor_path) not in table.c:
-            raise SourceRejected(
-                f"Table {table.name!r} has no column {path!r} to load by. "
-                f"Write `incremental: {{cursor_path: …}}` with one of: {', '.join(table.c.keys())}."
-            )
-        return table.c[path]
+        return _cursor_of(table, spec.incremental.cursor_path)
 
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
@@ -143,6 +138,11 @@ class SqlDatabaseConnector(SourceConnector):
 
         table = self._table(extraction)
         reflected: list[sa.Table] = []
+
+        def adapt(found: sa.Table) -> None:
+            _check_columns(found, table, extraction)
+            reflected.append(found)
+
         resource = sql_table(
             credentials=self.connection_string,
             table=table.name,
@@ -154,7 +154,7 @@ class SqlDatabaseConnector(SourceConnector):
             table_loader_class=DeclaredLoader,
             reflection_level="full_with_precision",
             included_columns=list(table.included_columns) or None,
-            table_adapter_callback=reflected.append,
+            table_adapter_callback=adapt,
             query_adapter_callback=_narrowed(table, extraction.window),
         ).with_name(table.name)
         comments = {column.name: column.comment for each in reflected for column in each.c if column.comment}
@@ -165,6 +165,26 @@ class SqlDatabaseConnector(SourceConnector):
             additional_table_hints={FOREIGN_KEYS: [key for each in reflected for key in foreign_keys(each)]},
         )
         return resource
+
+
+def _check_columns(reflected: sa.Table, table: TableResource, extraction: Extraction) -> None:
+    """What floe.yaml names is there; dlt leaves a missing column out in silence."""
+    if missing := [name for name in table.included_columns if name not in reflected.c]:
+        raise SourceRejected(
+            f"Table {reflected.name!r} has no column {', '.join(map(repr, missing))}. "
+            f"Correct `included_columns`, which names it. The others are there."
+        )
+    if extraction.table.incremental is not None and extraction.window is None:
+        _cursor_of(reflected, extraction.table.incremental.cursor_path)
+
+
+def _cursor_of(table: sa.Table, path: str) -> sa.Column[Any]:
+    if path not in table.c:
+        raise SourceRejected(
+            f"Table {table.name!r} has no column {path!r} to load by. "
+            f"Write `incremental: {{cursor_path: …}}` with one of: {', '.join(table.c.keys())}."
+        )
+    return table.c[path]
 
 
 def _narrowed(resource: TableResource, window: Window | None) -> Any:

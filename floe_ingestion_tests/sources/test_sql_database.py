@@ -453,8 +453,15 @@ def test_a_condition_that_the_database_does_not_take_is_its_no(
 def test_a_missing_cursor_column_is_named_with_those_that_there_are(db: Sqlite, lake: Lake) -> None:
     db.execute("create table t (id int, at timestamp); insert into t values (1, '2024-01-01');")
 
-    with pytest.raises(PermanentError, match="nothing"):
+    with pytest.raises(SourceRejected, match=r"has no column 'nothing' to load by.*one of: id, at"):
         lake.load(db.pipeline("t", incremental={"cursor_path": "nothing"}))
+
+
+def test_a_missing_one_of_the_columns_that_were_asked_for_is_named(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id int, at timestamp); insert into t values (1, '2024-01-01');")
+
+    with pytest.raises(SourceRejected, match=r"has no column 'idd'. Correct `included_columns`"):
+        lake.load(db.pipeline("t", resource={"included_columns": ["idd", "at"]}))
 
 
 def test_a_missing_partition_column_is_named_with_those_that_there_are(db: Sqlite, lake: Lake) -> None:
