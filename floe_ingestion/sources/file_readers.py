@@ -8,6 +8,8 @@ import gzip
 import io
 import json
 import lzma
+import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +28,11 @@ from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
 from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions
 
 _CHUNK = 1024 * 1024
+_BREAKS_OFF = re.compile("Truncated compressed stream")
+_CORRUPT = re.compile(
+    "[Cc]orrupt|decompress|Codec failed|deserialize thrift|flatbuffers|Unexpected end of stream|Invalid data stream"
+)
+"""What Arrow and bz2 say of bytes that they do not understand, in an OSError that is none of the disk's."""
 
 
 @dataclass(frozen=True)
@@ -230,8 +237,14 @@ def _errors_of(file: SourceFile) -> Iterator[None]:
         raise SourceRejected(f"{file.path}: its header is not understood ({error}).") from error
     except (EOFError, FileNotFoundError) as error:
         raise SourceUnavailable(f"{file.path}: it breaks off or is gone; it may just be written ({error}).") from error
-    except (gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+    except (gzip.BadGzipFile, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
         raise SourceRejected(f"{file.path}: it cannot be decompressed ({error}).") from error
+    except OSError as error:
+        if _BREAKS_OFF.search(str(error)):
+            raise SourceUnavailable(f"{file.path}: it breaks off; it may just be written ({error}).") from error
+        if error.errno is None and _CORRUPT.search(str(error)):
+            raise SourceRejected(f"{file.path}: it is damaged ({error}).") from error
+        raise
 
 
 def _advice(said: str) -> str:

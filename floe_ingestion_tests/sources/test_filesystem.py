@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zipfile
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -328,6 +329,43 @@ def test_a_compressed_file_that_breaks_off_may_be_tried_again(bucket: Path, name
     (bucket / name).write_bytes(whole[: len(whole) // 2])
 
     assert isinstance(refused(files(bucket, name)), SourceUnavailable)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.9999])
+def test_zstandard_that_breaks_off_is_not_taken_for_whole(bucket: Path, kept: float) -> None:
+    rows = "".join(f"{number}\n" for number in range(200_000))
+    packed: bytes = pa.compress(f"id\n{rows}".encode(), codec="zstd", asbytes=True)
+    (bucket / "a.csv.zst").write_bytes(packed)
+    assert len(load(files(bucket, "*.zst", format="csv"), "rows").values("id")) == 200_000
+
+    (bucket / "a.csv.zst").write_bytes(packed[: int(len(packed) * kept)])
+
+    assert isinstance(refused(files(bucket, "*.zst", format="csv")), SourceUnavailable)
+
+
+def test_a_zip_is_the_one_file_in_it(bucket: Path) -> None:
+    def pack(*names: str) -> None:
+        with zipfile.ZipFile(bucket / "a.zip", "w") as archive:
+            for number, name in enumerate(names):
+                archive.writestr(name, f"id\n{number}\n")
+
+    pack("folder/", "folder/a.csv", "__MACOSX/folder/._a.csv")
+    assert load(files(bucket, "*.zip", format="csv"), "rows").values("id") == [1]
+
+    pack("a.csv", "b.csv")
+    assert "a.zip: it cannot be decompressed (it holds 2 files" in str(refused(files(bucket, "*.zip", format="csv")))
+
+
+def test_a_damaged_parquet_file_is_named_and_not_tried_again(bucket: Path) -> None:
+    pq.write_table(pa.table({"id": list(range(5_000))}), bucket / "a.parquet", compression="gzip")
+    whole = bytearray((bucket / "a.parquet").read_bytes())
+    whole[100] ^= 0xFF
+    (bucket / "a.parquet").write_bytes(whole)
+
+    error = refused(files(bucket, "a.parquet"))
+
+    assert isinstance(error, SourceRejected)
+    assert "a.parquet: it is damaged" in str(error)
 
 
 def test_a_file_that_is_not_compressed_in_spite_of_its_ending_is_refused(bucket: Path) -> None:
