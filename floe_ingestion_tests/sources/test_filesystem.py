@@ -204,6 +204,20 @@ def test_times_of_another_form_are_read_as_the_options_say(bucket: Path) -> None
     assert loaded.values("at") == [datetime(2024, 1, 31, 10, 30), datetime(2024, 2, 1, 11)]
 
 
+def test_a_day_that_no_month_has_is_no_time(bucket: Path) -> None:
+    forms = ["%d.%m.%Y"]
+    assert read(bucket, "a.csv", "at\n1.2.2024\n01.03.2024\n", timestamp_formats=forms).values("at") == [
+        date(2024, 2, 1),
+        date(2024, 3, 1),
+    ]
+
+    assert read(bucket, "b.csv", "at\n30.02.2024\n", timestamp_formats=forms).values("at") == ["30.02.2024"]
+
+
+def test_a_number_beyond_all_numbers_is_not_infinite(bucket: Path) -> None:
+    assert read(bucket, "a.csv", "n\n1e400\n1.5\n").values("n") == ["1e400", "1.5"]
+
+
 def test_a_later_value_of_another_type_names_file_row_and_column(bucket: Path) -> None:
     text = "id,zip\n" + "1,10115\n" * 1000 + "1,K1A\n"
 
