@@ -277,6 +277,16 @@ def test_quotes_hold_delimiters_newlines_and_quotes(bucket: Path) -> None:
     assert loaded.rows == [{"id": 1, "the\nname": 'a, "b"\nc'}]
 
 
+@pytest.mark.parametrize("text", ['id,v\n1,"a\n2,b\n3,c\n', 'id,v\n1,"a\n2,b', 'id,v\n1,a\n2,"b'])
+def test_a_quote_that_is_not_closed_swallows_no_rows(bucket: Path, text: str) -> None:
+    assert 'a.csv: a quote (") is not closed' in refusal_of(bucket, "a.csv", text)
+
+
+@pytest.mark.parametrize("text", ["\n\nid,v\n1,a\n", "\r\nid,v\r\n1,a", '\ufeff\nid,v\n\n1,"a"\n\n'])
+def test_blank_lines_are_no_rows_wherever_they_stand(bucket: Path, text: str) -> None:
+    assert read(bucket, "a.csv", text).rows == [{"id": 1, "v": "a"}]
+
+
 def test_without_quoting_quotes_are_letters(bucket: Path) -> None:
     assert read(bucket, "a.csv", 'id,name\n1,5"\n', quote_char=None).values("name") == ['5"']
 
@@ -291,7 +301,7 @@ def test_an_encoding_that_is_not_declared_is_asked_for(bucket: Path) -> None:
     assert "Write the `encoding`" in refusal_of(bucket, "a.csv", "id,stadt\n1,Köln\n".encode("latin-1"))
 
 
-@pytest.mark.parametrize("text", ["", "\n", "id,name\n"])
+@pytest.mark.parametrize("text", ["", "\n", "id,name\n", "id,name"])
 def test_a_csv_file_without_rows_is_zero_rows(bucket: Path, text: str) -> None:
     assert read(bucket, "a.csv", text).rows == []
 
