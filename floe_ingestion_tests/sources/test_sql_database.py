@@ -240,6 +240,15 @@ def test_an_empty_table_lands_nothing_and_is_no_error(shop: Shop, lake: Lake) ->
     assert (landed.rows_added, landed.rows_total) == (0, 0)
 
 
+@pytest.mark.parametrize("condition", ["v = ':name'", "id = 1 -- the first", "v like ':%'"])
+def test_a_condition_is_taken_letter_by_letter(condition: str, db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id int, v text); insert into t values (1, ':name'), (2, 'b');")
+
+    lake.load(db.pipeline("t", resource={"where": condition}))
+
+    assert lake.values("raw.t") == [1]
+
+
 def test_a_view_may_be_loaded(db: Sqlite, lake: Lake) -> None:
     db.execute("create table t (id integer primary key, n int); insert into t values (1, 2), (2, 3);")
     db.execute("create view v as select id, n * 10 as tenfold from t where n > 2;")
