@@ -67,7 +67,7 @@ def written_out(table: sa.Table, dialect: str, by_adbc: bool) -> dict[str, sa.Co
         as_text = (mysql.SET, sa.Time)
         return {column.name: sa.cast(column, sa.CHAR) for column in table.columns if isinstance(column.type, as_text)}
     if dialect == "sqlite":
-        return {column.name: made for column in table.columns if (made := _of_sqlite(column)) is not None}
+        return {column.name: told for column in table.columns if (told := _of_sqlite(column)) is not None}
     if dialect != "postgresql":
         return {}
     made: dict[str, sa.ColumnElement[Any]] = {}
@@ -203,7 +203,7 @@ def _decimal_or_double(name: str, type_: sa.Numeric[Any] | sa.Float[Any], dialec
             f"Load it as text from a view, or leave it out with `included_columns`: {_MOST_DIGITS} "
             f"digits are the most.",
         )
-    return pa.decimal128(digits - min(scale, 0), max(scale, 0))
+    return pa.decimal128(max(digits - min(scale, 0), scale), max(scale, 0))  # numeric(3, 5) is of fractions alone
 
 
 def _integer(type_: sa.Integer, dialect: str) -> pa.DataType:
