@@ -133,15 +133,26 @@ class RowTypes:
         return names
 
     def _renamed(self, row: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-        renamed = {names[name]: value for name, value in row.items()}
+        renamed: dict[str, Any] = {}
+        for name, value in row.items():
+            column = names[name]
+            # Of the names that become one column one may have a value, or all the same.
+            if renamed.get(column) is None:
+                renamed[column] = value
+            elif value is not None and value != renamed[column]:
+                raise self._refusal_of(column, [repr(each) for each in row if names[each] == column])
         if self._path and len(renamed) < len(row):
             twice = next(name for name in renamed if sum(names[each] == name for each in row) > 1)
-            alike = ", ".join(repr(name) for name in row if names[name] == twice)
-            raise SourceRejected(
-                f"{self._spec}: in {self._path!r} one object has {alike}, which all become {twice!r}. Rename one in "
-                f"the source, or keep the objects as JSON: {self._as_text(twice)}."
-            )
+            raise self._refusal_of(twice, [repr(each) for each in row if names[each] == twice])
         return renamed
+
+    def _refusal_of(self, column: str, alike: list[str]) -> SourceRejected:
+        place = f"in {self._path!r} one object" if self._path else "a row"
+        instead = f", or keep the objects as JSON: {self._as_text(column)}" if self._path else ""
+        return SourceRejected(
+            f"{self._spec}: {place} has {', '.join(alike)}, which all become {column!r}. Rename one in "
+            f"the source{instead}."
+        )
 
     def _as_text(self, name: str) -> str:
         """How floe.yaml says that the column of `name` is to be text."""

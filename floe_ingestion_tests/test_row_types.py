@@ -256,9 +256,16 @@ def test_a_row_without_any_value_is_a_row(lake: Lake) -> None:
 
 
 def test_two_spellings_of_a_name_are_one_column() -> None:
-    table = types_of().table([{"userId": 1}, {"user_id": 2}, {"user_id": 3, "userId": 4}, {" ": 5}])
+    table = types_of().table(
+        [{"userId": 1}, {"user_id": 2}, {"user_id": 3, "userId": None}, {"user_id": None, "userId": 4}, {" ": 5}]
+    )
 
-    assert table.to_pydict() == {"user_id": [1, 2, 4, None], "_empty": [None, None, None, 5]}
+    assert table.to_pydict() == {"user_id": [1, 2, 3, 4, None], "_empty": [None, None, None, None, 5]}
+
+
+def test_two_values_of_a_row_for_one_column_are_refused_by_their_names() -> None:
+    with pytest.raises(SourceRejected, match="a row has 'user_id', 'userId', which all become 'user_id'"):
+        types_of().table([{"user_id": 3, "userId": 4}])
 
 
 def test_a_column_that_is_said_to_hold_no_nulls_holds_none() -> None:

@@ -122,7 +122,10 @@ class ColumnTypes:
             return _as_time(values, type_)
         if isinstance(type_, pa.UuidType):
             return _as_uuid(values, type_)
-        return values.cast(type_)
+        found = values.cast(type_)
+        if pa.types.is_floating(type_) and pc.any(infinite := pc.is_inf(found)).as_py():
+            _refuse(pc.and_(infinite, pc.match_substring_regex(values, "[0-9]")))
+        return found
 
     def _without_empty(self, values: pa.StringArray) -> pa.StringArray:
         empty = pc.equal(values, "") if len(self._nulls) == 1 else pc.is_in(values, value_set=self._nulls)
@@ -190,8 +193,25 @@ def _as_uuid(values: pa.StringArray, type_: pa.UuidType) -> pa.Array:
 
 
 def _by_formats(values: pa.StringArray, formats: Sequence[str]) -> pa.Array | None:
-    parsed = [pc.strptime(values, format=form, unit="us", error_is_null=True) for form in formats]
+    parsed = [_by_format(values, form) for form in formats]
     return pc.coalesce(*parsed) if parsed else None
+
+
+def _by_format(values: pa.StringArray, form: str) -> pa.Array:
+    """The times; null for what is none."""
+    parsed = pc.strptime(values, format=form, unit="us", error_is_null=True)
+    # Of the 30th of February Arrow makes the 1st of March: such days show where a month begins.
+    begins = pc.less_equal(pc.day(parsed), 3).fill_null(False)
+    if not pc.any(begins).as_py():
+        return parsed
+    written = pc.strftime(parsed.filter(begins).cast(pa.timestamp("s")), format=form)
+    wrong = pc.not_equal(_numbers(written), _numbers(values.filter(begins)))
+    return pc.if_else(pc.replace_with_mask(begins, begins, wrong), pa.scalar(None, parsed.type), parsed)
+
+
+def _numbers(texts: pa.StringArray) -> pa.StringArray:
+    """The numbers in `texts`, without leading zeros: what a time has however its form pads it."""
+    return pc.replace_substring_regex(pc.replace_substring_regex(texts, r"\D+", "."), r"(^|\.)0+([0-9])", r"\1\2")
 
 
 def _has_leading_zero(values: pa.StringArray) -> pa.BooleanArray:

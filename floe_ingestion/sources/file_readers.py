@@ -8,6 +8,8 @@ import gzip
 import io
 import json
 import lzma
+import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +28,12 @@ from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
 from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions
 
 _CHUNK = 1024 * 1024
+_BLANK = "\n\n\r\n\r\n\n\n\r\n"
+_BREAKS_OFF = re.compile("Truncated compressed stream")
+_CORRUPT = re.compile(
+    "[Cc]orrupt|decompress|Codec failed|deserialize thrift|flatbuffers|Unexpected end of stream|Invalid data stream"
+)
+"""What Arrow and bz2 say of bytes that they do not understand, in an OSError that is none of the disk's."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +48,18 @@ class SourceFile:
 def read_csv(file: SourceFile, options: CsvOptions, types: ColumnTypes) -> Iterator[pa.RecordBatch]:
     """Batches of about `block_size` bytes of text; none for a file without rows."""
     with _errors_of(file), file.open() as stream:
-        header = _header(stream, options)
+        header, blank = _header(stream, options)
     if header is None:
         return
     names = _checked(list(options.column_names) or header, file)
     row = options.skip_rows + options.header
     with _errors_of(file), file.open() as stream:
-        for batch in _csv_reader(stream, names, options):
+        for batch in _csv_reader(_Closed(stream, options), names, options, options.skip_rows + blank):
+            if _is_open(batch):
+                raise SourceRejected(
+                    f"{file.path}: a quote ({options.quote_char}) is not closed before the file ends. Correct the "
+                    f"file, or write `quote_char: null` in reader_options if quotes are letters."
+                )
             try:
                 columns = [types.typed(name, batch.column(index)) for index, name in enumerate(names)]
             except Unfitting as error:
@@ -75,14 +88,41 @@ def read_parquet(file: SourceFile, options: ParquetOptions) -> Iterator[pa.Recor
             yield _in_microseconds(batch)
 
 
-def _csv_reader(stream: IO[bytes], names: list[str], options: CsvOptions) -> Any:
+class _Closed(io.RawIOBase):
+    """A CSV file with blank lines behind its end: Arrow passes over them, but where a quote is still open."""
+
+    def __init__(self, stream: IO[bytes], options: CsvOptions) -> None:
+        self._stream = stream
+        one_byte = "\n".encode(options.encoding) == b"\n"
+        self._end = _BLANK.encode() if one_byte else b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        # Whole blocks: the first one decides about types.
+        parts, missing = [], size
+        while missing > 0 and (part := self._stream.read(missing)):
+            parts.append(part)
+            missing -= len(part)
+        parts.append(self._end[:missing])
+        self._end = self._end[missing:]
+        return b"".join(parts)
+
+
+def _is_open(batch: pa.RecordBatch) -> bool:
+    """Whether the last value goes on to the end of its file, as after a quote that nobody closed."""
+    return bool(batch.num_rows) and (batch.column(batch.num_columns - 1)[-1].as_py() or "").endswith(_BLANK)
+
+
+def _csv_reader(stream: Any, names: list[str], options: CsvOptions, skip_rows: int) -> Any:
     return pacsv.open_csv(
         stream,
         read_options=pacsv.ReadOptions(
             # With threads Arrow cannot tell the number of a bad row; it reads a stream in one thread all the same.
             use_threads=False,
             block_size=options.block_size,
-            skip_rows=options.skip_rows,
+            skip_rows=skip_rows,
             skip_rows_after_names=int(options.header),
             column_names=names,
             encoding=options.encoding,
@@ -102,8 +142,8 @@ def _csv_reader(stream: IO[bytes], names: list[str], options: CsvOptions) -> Any
     )
 
 
-def _header(stream: IO[bytes], options: CsvOptions) -> list[str] | None:
-    """The names in the first row, or the row itself where it is none; None for a file without any row."""
+def _header(stream: IO[bytes], options: CsvOptions) -> tuple[list[str] | None, int]:
+    """The first row, which holds the names where there are any, and the blank lines before it; None for no row."""
     encoding = "utf-8-sig" if options.encoding.lower() in ("utf-8", "utf8") else options.encoding
     text = io.TextIOWrapper(io.BytesIO(stream.read(_CHUNK)), encoding, errors="replace", newline="")
     rows = csv.reader(
@@ -113,7 +153,7 @@ def _header(stream: IO[bytes], options: CsvOptions) -> list[str] | None:
         escapechar=options.escape_char,
         quoting=csv.QUOTE_MINIMAL if options.quote_char else csv.QUOTE_NONE,
     )
-    return next((row for row in rows if row), None)
+    return next(((row, blank) for blank, row in enumerate(rows) if row), (None, 0))
 
 
 def _checked(names: list[str], file: SourceFile) -> list[str]:
@@ -230,13 +270,22 @@ def _errors_of(file: SourceFile) -> Iterator[None]:
         raise SourceRejected(f"{file.path}: its header is not understood ({error}).") from error
     except (EOFError, FileNotFoundError) as error:
         raise SourceUnavailable(f"{file.path}: it breaks off or is gone; it may just be written ({error}).") from error
-    except (gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+    except (gzip.BadGzipFile, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
         raise SourceRejected(f"{file.path}: it cannot be decompressed ({error}).") from error
+    except OSError as error:
+        if _BREAKS_OFF.search(str(error)):
+            raise SourceUnavailable(f"{file.path}: it breaks off; it may just be written ({error}).") from error
+        if error.errno is None and _CORRUPT.search(str(error)):
+            raise SourceRejected(f"{file.path}: it is damaged ({error}).") from error
+        raise
 
 
 def _advice(said: str) -> str:
     if "straddling" in said:
-        return "a row is longer than a block. Write a larger `block_size` in reader_options."
+        return (
+            "a row is longer than a block. Write a larger `block_size` in reader_options, or look whether a quote in "
+            "it is not closed."
+        )
     if "invalid UTF8" in said:
         return f"{said}. Write the `encoding` in reader_options, e.g. latin-1."
     return said

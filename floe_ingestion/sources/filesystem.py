@@ -121,16 +121,16 @@ class FilesystemConnector(SourceConnector):
     def _found(self, files: AnyFiles) -> list[FoundFile]:
         """The files that match, in the order of their paths."""
         from floe_ingestion.sources.file_cursors import FoundFile
+        from floe_ingestion.sources.unpacked import unpacked
 
         filesystem, root = self._opened()
         # A name with *, ? or [ in it is a name as long as it stands in bucket_url.
         literal = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in root)
         matches: dict[str, Any] = filesystem.glob(posixpath.join(literal, files.file_glob), detail=True)
-        compression = None if files.format == "parquet" else "infer"
         return [
             FoundFile(
                 path=posixpath.relpath(path, root),
-                open=partial(filesystem.open, path, "rb", compression=compression),
+                open=partial(filesystem.open if files.format == "parquet" else partial(unpacked, filesystem), path),
                 info=info,
             )
             for path, info in sorted(matches.items())

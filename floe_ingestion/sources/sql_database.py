@@ -96,7 +96,7 @@ class SqlDatabaseConnector(SourceConnector):
         where = self._table(extraction).where
         with self._connected() as connection:
             query = sa.select(sa.func.max(self._cursor_column(extraction.table, connection)))
-            return connection.execute(query.where(sa.text(f"({where})")) if where else query).scalar()
+            return connection.execute(query.where(_condition(where)) if where else query).scalar()
 
     def _fitted(self, extraction: Extraction) -> Extraction:
         """With the first and last value of the cursor as its column holds them, however they were written."""
@@ -191,17 +191,23 @@ def _narrowed(resource: TableResource, window: Window | None) -> Any:
     """What narrows dlt's query: the user's condition, and the window of a partitioned run."""
 
     def narrow(query: Any, table: sa.Table, incremental: Any, engine: sa.Engine) -> Any:
-        import sqlalchemy as sa
 
         if engine.dialect.name == "sqlite" and incremental is not None:
             query = _sqlite_query(query, table, incremental)
         if window is not None:
             query = query.where(_window_condition(table, window, engine.dialect.name))
         if resource.where:
-            query = query.where(sa.text(f"({resource.where})"))
+            query = query.where(_condition(resource.where))
         return query
 
     return narrow
+
+
+def _condition(where: str) -> Any:
+    """The user's condition as it is: with colons that name no parameter, and a comment that ends with its line."""
+    import sqlalchemy as sa
+
+    return sa.literal_column(f"({where}\n)", sa.Boolean())
 
 
 def _window_condition(table: sa.Table, window: Window, dialect: str) -> Any:

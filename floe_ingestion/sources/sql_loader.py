@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import sqlalchemy as sa
 from dlt.common.destination import DestinationCapabilitiesContext
-from dlt.common.libs.pyarrow import get_py_arrow_datatype, py_arrow_to_table_schema_columns
+from dlt.common.libs.pyarrow import (
+    PyToArrowConversionException,
+    get_py_arrow_datatype,
+    py_arrow_to_table_schema_columns,
+)
 from dlt.sources.sql_database import TableLoader
 
 from floe_ingestion.errors import SourceRejected
@@ -40,9 +44,10 @@ class DeclaredLoader(TableLoader):
         types = declared(self.table, dialect)
         instead = written_out(self.table, dialect, by_adbc)
         # What dlt makes of values of SQLAlchemy's. Of texts it is told no type: it would make it in its own way.
-        told = {name: type_ for name, type_ in types.items() if name not in instead}
+        untold = instead if dialect != "sqlite" else {}
+        told = {name: type_ for name, type_ in types.items() if name not in untold}
         hints = py_arrow_to_table_schema_columns(pa.schema(list(told.items())))
-        self.columns = {**self.columns, **hints, **{name: {"name": name} for name in instead}}
+        self.columns = {**self.columns, **hints, **{name: {"name": name} for name in untold}}
         query = self._selecting(instead)
         as_declared = caster(types, str(self.table.name))
         came = False
@@ -67,7 +72,13 @@ class DeclaredLoader(TableLoader):
         elif by_adbc:
             yield from self._read_by_adbc([self._as_text(query)])
         else:
-            yield from self._load_rows(query, {})
+            try:
+                yield from self._load_rows(query, {})
+            except PyToArrowConversionException as error:
+                raise SourceRejected(
+                    f"Table {self.table.name!r}, column {error.field_name!r}: a value is not of its declared type: "
+                    f"{error.__cause__}. Correct it, leave it out with `where`, or load the column as text from a view."
+                ) from error
 
     def _read_by_adbc(self, queries: list[str], first: Sequence[str] = ()) -> Iterator[pa.Table]:
         for batch in read_ahead(*(read_by_adbc(self.engine.url, query, first) for query in queries)):

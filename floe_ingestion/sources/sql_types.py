@@ -21,6 +21,7 @@ _UNKNOWN_SCALE = 9
 """Of a numeric that is declared without digits, as dlt has it."""
 _FIRST_DAY = date(1, 1, 1).toordinal() - date(1970, 1, 1).toordinal()
 _LAST_DAY = date(9999, 12, 31).toordinal() - date(1970, 1, 1).toordinal()
+_FALSE = ("f", "false", "n", "no", "off", "0")
 _POSTGRES_READS: tuple[type[sa.types.TypeEngine[Any]], ...] = (
     sa.Integer,
     sa.Boolean,
@@ -65,6 +66,8 @@ def written_out(table: sa.Table, dialect: str, by_adbc: bool) -> dict[str, sa.Co
         # Python's sets have no order, and of 100 hours, which is a time to MySQL, dlt makes four in the morning.
         as_text = (mysql.SET, sa.Time)
         return {column.name: sa.cast(column, sa.CHAR) for column in table.columns if isinstance(column.type, as_text)}
+    if dialect == "sqlite":
+        return {column.name: told for column in table.columns if (told := _of_sqlite(column)) is not None}
     if dialect != "postgresql":
         return {}
     made: dict[str, sa.ColumnElement[Any]] = {}
@@ -79,6 +82,19 @@ def written_out(table: sa.Table, dialect: str, by_adbc: bool) -> dict[str, sa.Co
         elif not _is_read(type_, by_adbc):
             made[column.name] = sa.cast(column, sa.Text)
     return made
+
+
+def _of_sqlite(column: sa.Column[Any]) -> sa.ColumnElement[Any] | None:
+    """What SQLite's columns, which take any value, would lose without a word."""
+    if isinstance(column.type, sa.Integer):
+        # Arrow cuts 1.5 to 1, and refuses the text.
+        is_real = sa.func.typeof(column) == "real"
+        return sa.case((is_real, sa.cast(column, sa.Text)), else_=sa.type_coerce(column, sa.Text))
+    if isinstance(column.type, sa.Boolean):
+        # To Python every text is true but an empty one.
+        is_false = sa.func.lower(column).in_(_FALSE)
+        return sa.case((is_false, sa.false()), else_=column)
+    return None
 
 
 def caster(types: Mapping[str, pa.DataType], table: str) -> Callable[[pa.Table], pa.Table]:
@@ -187,7 +203,7 @@ def _decimal_or_double(name: str, type_: sa.Numeric[Any] | sa.Float[Any], dialec
             f"Load it as text from a view, or leave it out with `included_columns`: {_MOST_DIGITS} "
             f"digits are the most.",
         )
-    return pa.decimal128(digits - min(scale, 0), max(scale, 0))
+    return pa.decimal128(max(digits - min(scale, 0), scale), max(scale, 0))  # numeric(3, 5) is of fractions alone
 
 
 def _integer(type_: sa.Integer, dialect: str) -> pa.DataType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zipfile
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -203,6 +204,20 @@ def test_times_of_another_form_are_read_as_the_options_say(bucket: Path) -> None
     assert loaded.values("at") == [datetime(2024, 1, 31, 10, 30), datetime(2024, 2, 1, 11)]
 
 
+def test_a_day_that_no_month_has_is_no_time(bucket: Path) -> None:
+    forms = ["%d.%m.%Y"]
+    assert read(bucket, "a.csv", "at\n1.2.2024\n01.03.2024\n", timestamp_formats=forms).values("at") == [
+        date(2024, 2, 1),
+        date(2024, 3, 1),
+    ]
+
+    assert read(bucket, "b.csv", "at\n30.02.2024\n", timestamp_formats=forms).values("at") == ["30.02.2024"]
+
+
+def test_a_number_beyond_all_numbers_is_not_infinite(bucket: Path) -> None:
+    assert read(bucket, "a.csv", "n\n1e400\n1.5\n").values("n") == ["1e400", "1.5"]
+
+
 def test_a_later_value_of_another_type_names_file_row_and_column(bucket: Path) -> None:
     text = "id,zip\n" + "1,10115\n" * 1000 + "1,K1A\n"
 
@@ -262,6 +277,16 @@ def test_quotes_hold_delimiters_newlines_and_quotes(bucket: Path) -> None:
     assert loaded.rows == [{"id": 1, "the\nname": 'a, "b"\nc'}]
 
 
+@pytest.mark.parametrize("text", ['id,v\n1,"a\n2,b\n3,c\n', 'id,v\n1,"a\n2,b', 'id,v\n1,a\n2,"b'])
+def test_a_quote_that_is_not_closed_swallows_no_rows(bucket: Path, text: str) -> None:
+    assert 'a.csv: a quote (") is not closed' in refusal_of(bucket, "a.csv", text)
+
+
+@pytest.mark.parametrize("text", ["\n\nid,v\n1,a\n", "\r\nid,v\r\n1,a", '\ufeff\nid,v\n\n1,"a"\n\n'])
+def test_blank_lines_are_no_rows_wherever_they_stand(bucket: Path, text: str) -> None:
+    assert read(bucket, "a.csv", text).rows == [{"id": 1, "v": "a"}]
+
+
 def test_without_quoting_quotes_are_letters(bucket: Path) -> None:
     assert read(bucket, "a.csv", 'id,name\n1,5"\n', quote_char=None).values("name") == ['5"']
 
@@ -276,7 +301,7 @@ def test_an_encoding_that_is_not_declared_is_asked_for(bucket: Path) -> None:
     assert "Write the `encoding`" in refusal_of(bucket, "a.csv", "id,stadt\n1,Köln\n".encode("latin-1"))
 
 
-@pytest.mark.parametrize("text", ["", "\n", "id,name\n"])
+@pytest.mark.parametrize("text", ["", "\n", "id,name\n", "id,name"])
 def test_a_csv_file_without_rows_is_zero_rows(bucket: Path, text: str) -> None:
     assert read(bucket, "a.csv", text).rows == []
 
@@ -328,6 +353,43 @@ def test_a_compressed_file_that_breaks_off_may_be_tried_again(bucket: Path, name
     (bucket / name).write_bytes(whole[: len(whole) // 2])
 
     assert isinstance(refused(files(bucket, name)), SourceUnavailable)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.9999])
+def test_zstandard_that_breaks_off_is_not_taken_for_whole(bucket: Path, kept: float) -> None:
+    rows = "".join(f"{number}\n" for number in range(200_000))
+    packed: bytes = pa.compress(f"id\n{rows}".encode(), codec="zstd", asbytes=True)
+    (bucket / "a.csv.zst").write_bytes(packed)
+    assert len(load(files(bucket, "*.zst", format="csv"), "rows").values("id")) == 200_000
+
+    (bucket / "a.csv.zst").write_bytes(packed[: int(len(packed) * kept)])
+
+    assert isinstance(refused(files(bucket, "*.zst", format="csv")), SourceUnavailable)
+
+
+def test_a_zip_is_the_one_file_in_it(bucket: Path) -> None:
+    def pack(*names: str) -> None:
+        with zipfile.ZipFile(bucket / "a.zip", "w") as archive:
+            for number, name in enumerate(names):
+                archive.writestr(name, f"id\n{number}\n")
+
+    pack("folder/", "folder/a.csv", "__MACOSX/folder/._a.csv")
+    assert load(files(bucket, "*.zip", format="csv"), "rows").values("id") == [1]
+
+    pack("a.csv", "b.csv")
+    assert "a.zip: it cannot be decompressed (it holds 2 files" in str(refused(files(bucket, "*.zip", format="csv")))
+
+
+def test_a_damaged_parquet_file_is_named_and_not_tried_again(bucket: Path) -> None:
+    pq.write_table(pa.table({"id": list(range(5_000))}), bucket / "a.parquet", compression="gzip")
+    whole = bytearray((bucket / "a.parquet").read_bytes())
+    whole[100] ^= 0xFF
+    (bucket / "a.parquet").write_bytes(whole)
+
+    error = refused(files(bucket, "a.parquet"))
+
+    assert isinstance(error, SourceRejected)
+    assert "a.parquet: it is damaged" in str(error)
 
 
 def test_a_file_that_is_not_compressed_in_spite_of_its_ending_is_refused(bucket: Path) -> None:

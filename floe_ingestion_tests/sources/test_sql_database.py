@@ -240,6 +240,33 @@ def test_an_empty_table_lands_nothing_and_is_no_error(shop: Shop, lake: Lake) ->
     assert (landed.rows_added, landed.rows_total) == (0, 0)
 
 
+@pytest.mark.parametrize("values", ["(1, 5), (2, 1.5)", "(1, 1.5)", "(1, 5), (2, 'abc')"])
+def test_what_sqlite_keeps_in_a_column_of_integers_and_is_none_is_refused(values: str, db: Sqlite, lake: Lake) -> None:
+    db.execute(f"create table t (id int, n integer); insert into t values {values};")
+
+    with pytest.raises(SourceRejected, match="Table 't', column 'n': a value is not of its declared type"):
+        lake.load(db.pipeline("t"))
+
+
+def test_what_sqlite_keeps_as_text_in_a_column_of_booleans_is_what_it_says(db: Sqlite, lake: Lake) -> None:
+    db.execute(
+        "create table t (id int, b boolean); insert into t values (1, 'f'), (2, 'false'), (3, 't'), (4, 0), (5, 1);"
+    )
+
+    lake.load(db.pipeline("t"))
+
+    assert [row["b"] for row in lake.rows("raw.t")] == [False, False, True, False, True]
+
+
+@pytest.mark.parametrize("condition", ["v = ':name'", "id = 1 -- the first", "v like ':%'"])
+def test_a_condition_is_taken_letter_by_letter(condition: str, db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id int, v text); insert into t values (1, ':name'), (2, 'b');")
+
+    lake.load(db.pipeline("t", resource={"where": condition}))
+
+    assert lake.values("raw.t") == [1]
+
+
 def test_a_view_may_be_loaded(db: Sqlite, lake: Lake) -> None:
     db.execute("create table t (id integer primary key, n int); insert into t values (1, 2), (2, 3);")
     db.execute("create view v as select id, n * 10 as tenfold from t where n > 2;")
