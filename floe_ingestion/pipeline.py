@@ -5,21 +5,19 @@ Nothing is kept between runs. The cursor comes from the Iceberg table before, an
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
-from uuid import uuid4
 
 from floe_ingestion.behind import behind
 from floe_ingestion.classify import source_errors
-from floe_ingestion.errors import OtherTable, PermanentError
+from floe_ingestion.errors import PermanentError
 from floe_ingestion.facts import documented, facts_of, foreign_keys_of, told_by
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.secrets import expand
@@ -27,11 +25,9 @@ from floe_ingestion.spec import SourceSpec, TableSpec
 from floe_ingestion.staging import LoadRequest, Provenance, StagedTable
 
 if TYPE_CHECKING:
-    from dlt.common.schema import Schema
     from dlt.extract.resource import DltResource
     from pyiceberg.catalog import Catalog
 
-    from floe_ingestion.sink import SinkStep
     from floe_ingestion.sources.base import Extraction
 
 _DEFAULT_KEY = "id"
@@ -127,6 +123,7 @@ def _stage_table(
 ) -> StagedTable:
     import pyarrow as pa
 
+    from floe_ingestion.extraction import extract
     from floe_ingestion.iceberg.open_load import OpenLoad
     from floe_ingestion.rows import schema_of, types_of
     from floe_ingestion.sink import SinkStep
@@ -149,7 +146,7 @@ def _stage_table(
         before = cursors.current(table) if window is None else None
         schema = schema_of(spec, known)
         step = SinkStep(load.sink, types_of(spec, schema, resource, told, known), connector.json_rows)
-        state = _extract(spec, resource, step, schema, before, folder)
+        state = extract(spec, resource, step, schema, before, folder)
         warnings = () if load.close() else behind(connector, extraction, before)
         names = {name: step.names.get(came, came) for name, came in plan.came_as.items() if name not in plan.constants}
         return load.staged(
@@ -181,50 +178,6 @@ def key_of(spec: TableSpec, connector: Connector, resource: DltResource) -> tupl
 
     key = spec.primary_key or connector.key_of(resource) or (_DEFAULT_KEY,)
     return tuple(normalize_column(name) for name in key)
-
-
-def _extract(
-    spec: TableSpec, resource: DltResource, step: SinkStep, schema: Schema, cursor: str | None, folder: Path
-) -> dict[str, Any]:
-    """Run dlt from `cursor` with `step` at the end; what is no Arrow by then goes through dlt's typing first.
-
-    Returns dlt's state of this source, which is the cursor to land with the rows.
-    """
-    # dlt reports its use to its makers unless told not to; a library must not decide that for its users.
-    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
-    import dlt
-    from dlt.extract.source import DltSource
-
-    from floe_ingestion.rows import collected_rarely, write_columns, write_normalized
-
-    if callable(resource.table_name):
-        raise OtherTable(str(spec), spec.resource, "a table that it names row by row")
-    resource.max_table_nesting = 0
-    resource.apply_hints(table_name=spec.name, write_disposition="append")
-    resource.add_step(step)
-    source = DltSource(schema, spec.source, [resource])
-    pipeline = dlt.pipeline(
-        f"floe_{uuid4().hex}",
-        destination=dlt.destinations.filesystem(bucket_url=(folder / "unused").as_uri()),
-        dataset_name="bronze",
-        pipelines_dir=str(folder / "dlt"),
-    )
-    try:
-        if cursor is not None:
-            with pipeline.managed_state() as state:
-                state.setdefault("sources", {})[source.name] = cursors.decode(cursor)
-        with collected_rarely():
-            pipeline.extract(source, loader_file_format="parquet")
-            step.flush()
-        if step.rows_passed:
-            pipeline.normalize()
-            write_normalized(spec, pipeline, step.sink)
-        elif step.nothing_came:
-            write_columns(spec, resource, step.sink)
-        return dict(pipeline.state.get("sources", {}).get(source.name, {}))
-    finally:
-        with suppress(Exception):  # leaving a pipeline must not hide what went wrong in it
-            pipeline.deactivate()
 
 
 def _news(spec: TableSpec, log: Callable[[str], None]) -> Callable[[int], None]:
