@@ -105,7 +105,7 @@ def _spans(definition: dg.TimeWindowPartitionsDefinition, keys: Iterable[str]) -
 
 def _spec(definition: dg.PartitionsDefinition, column: str, keys: list[str]) -> PartitionsSpec:
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
-        return PartitionsSpec(type="static", column=column, keys=tuple(keys))
+        return PartitionsSpec(type="static", column=column, keys=tuple(dict.fromkeys(keys)))
     window = definition.time_window_for_partition_key(keys[0])
     kind = _granularity(window.end - window.start)
     # Only the kind counts for a table, and Dagster's own partitions may begin at any time of a day.
