@@ -7,8 +7,9 @@ change of metadata only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, timezone
+from decimal import Decimal, InvalidOperation
 from functools import reduce
 from typing import Any
 
@@ -76,7 +77,8 @@ def window_filter(window: Window, schema: Schema) -> BooleanExpression:
         window = window.in_table()
     type_ = schema.find_field(window.column).field_type
     if window.values:
-        own = In(window.column, [_literal(value, type_) for value in window.values])
+        values = [_of_key(key, type_, window) for key in window.values]
+        own = In(window.column, [each.isoformat() if isinstance(each, date) else each for each in values])
     else:
         start, end = (
             bound.isoformat() if isinstance(bound, date) else bound for bound in window.bounds(_kind(window, type_))
@@ -107,7 +109,8 @@ def positions_inside(window: Window, rows: pa.Table, schema: Schema) -> pa.Array
 def window_mask(window: Window, values: pa.Array, type_: ice.IcebergType) -> pa.Array:
     """Which of `values` lie in `window`; null where the value is null."""
     if window.values:
-        members = pa.array([_literal(value, type_) for value in window.values]).cast(values.type)
+        known = [_of_key(key, type_, window) for key in window.values]
+        members = pa.array(known, values.type)
         return pc.if_else(pc.is_null(values), pa.scalar(None, pa.bool_()), pc.is_in(values, value_set=members))
     start, end = (pa.scalar(bound, values.type) for bound in window.bounds(_kind(window, type_)))
     return pc.and_kleene(pc.greater_equal(values, start), pc.less(values, end))
@@ -218,7 +221,50 @@ def _kind(window: Window, type_: ice.IcebergType) -> ColumnKind:
     )
 
 
-def _literal(value: str, type_: ice.IcebergType) -> Any:
-    if isinstance(type_, (ice.IntegerType, ice.LongType)):
-        return int(value)
-    return value
+def _of_key(key: str, type_: ice.IcebergType, window: Window) -> Any:
+    """The value of the column in the rows of a partition that is called `key`."""
+    try:
+        if isinstance(type_, (ice.TimestampType, ice.TimestamptzType)):
+            return _moment(key, type_)
+        if isinstance(type_, ice.DecimalType):
+            return _exact(Decimal(key), type_)
+        for types, read in _READ:
+            if isinstance(type_, types):
+                return read(key)
+    except (ValueError, KeyError, InvalidOperation) as error:
+        raise ConfigurationError(
+            f"The partition {key!r} is no value of column {window.column!r}, which is {type_}. Write the partition's "
+            f"key as a row has it there, or `column:` with another column."
+        ) from error
+    # Such as uuid, which neither pyiceberg nor Arrow finds rows by.
+    raise ConfigurationError(
+        f"Column {window.column!r} is {type_}, whose values cannot be the keys of partitions. Choose a column of text, "
+        f"numbers, dates or timestamps, or make it text with `columns: {{{window.column}: string}}`."
+    )
+
+
+_READ: tuple[tuple[tuple[type[ice.IcebergType], ...], Callable[[str], Any]], ...] = (
+    ((ice.StringType,), str),
+    ((ice.IntegerType, ice.LongType), int),
+    ((ice.FloatType, ice.DoubleType), float),
+    ((ice.BooleanType,), lambda key: {"true": True, "false": False}[key.lower()]),
+    ((ice.DateType,), date.fromisoformat),
+)
+"""What makes a value of the key of a partition, by the type of its column."""
+
+
+def _moment(key: str, type_: ice.IcebergType) -> datetime:
+    moment = datetime.fromisoformat(key.replace("Z", "+00:00"))
+    if isinstance(type_, ice.TimestamptzType):
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
+    if moment.tzinfo is not None:
+        raise ValueError("the column's times have no offset")
+    return moment
+
+
+def _exact(value: Decimal, type_: ice.DecimalType) -> Decimal:
+    """`value` with the digits of the column behind the point, as Iceberg compares them."""
+    exact = value.quantize(Decimal(1).scaleb(-type_.scale))
+    if exact != value:
+        raise ValueError("the column has fewer digits behind the point")
+    return exact

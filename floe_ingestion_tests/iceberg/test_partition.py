@@ -206,7 +206,30 @@ WINDOWS: list[tuple[Window, pa.DataType, list[Any], list[Any]]] = [
     ),
     (Window("value", values=("eu", "us")), pa.string(), ["eu", "us"], ["EU", "", "e", None]),
     (Window("value", values=("1", "20")), pa.int32(), [1, 20], [2, 120, None]),
+    (Window("value", values=("1.5", "2")), pa.decimal128(9, 2), [Decimal("1.50"), Decimal(2)], [Decimal("1.51"), None]),
+    (Window("value", values=("true",)), pa.bool_(), [True], [False, None]),
+    (
+        Window("value", values=("2024-01-01", "2024-01-02T12:00:00Z")),
+        pa.timestamp("us", "UTC"),
+        [january(1), january(2, 12)],
+        [january(2), None],
+    ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("key", "type_", "said"),
+    [
+        ("eu", pa.int64(), "The partition 'eu' is no value of column 'value', which is long"),
+        (str(UUID(int=1)), pa.uuid(), "Column 'value' is uuid, whose values cannot be the keys of partitions"),
+        ("1.555", pa.decimal128(9, 2), "which is decimal"),
+        ("eu", pa.binary(), "Column 'value' is binary, whose values cannot be the keys of partitions"),
+    ],
+)
+def test_a_key_that_no_row_can_have_says_what_to_write(key: str, type_: pa.DataType, said: str, lake: Lake) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load(lake, table_spec(), pa.table({"value": pa.nulls(1, type_)}), window=Window("value", values=(key,)))
+    assert not lake.catalog.table_exists("raw.numbers")
 
 
 @pytest.mark.parametrize("type_", [pa.string(), pa.date32()], ids=str)

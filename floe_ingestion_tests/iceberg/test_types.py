@@ -356,6 +356,17 @@ def test_decimals_that_widen_within_one_load_are_found_by_their_statistics(lake:
     assert [len(lake.files_of("raw.numbers", f"v = {value}")) for value in values] == [1, 1]
 
 
-def test_text_is_not_read_as_a_uuid() -> None:
-    with pytest.raises(pa.ArrowInvalid):
-        cast(pa.array([str(A_UUID)]), pa.uuid())
+@pytest.mark.parametrize("text", [str(A_UUID), "as long as 16 by"])
+def test_text_is_not_read_as_a_uuid(text: str) -> None:
+    for type_ in (pa.string(), pa.large_string()):
+        with pytest.raises(pa.ArrowInvalid):
+            cast(pa.array([text], type_), pa.uuid())
+
+
+def test_a_uuid_declared_as_text_is_written_as_people_write_it(lake: Lake) -> None:
+    """Arrow would take its bytes for those of a text, which these are."""
+    value = UUID(bytes=b"as long as 16 by")
+
+    load(lake, table_spec(columns={"v": "string"}), pa.table({"v": pa.array([None, value], pa.uuid())}))
+
+    assert lake.values("raw.numbers", "v") == [None, str(value)]
