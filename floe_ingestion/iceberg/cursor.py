@@ -17,7 +17,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 CURSOR = "floe.cursor"
 _BEFORE = f"{CURSOR}.before."
 _FIRST_COMMIT = 1
-"""Sequence number of a table's first snapshot."""
+"""Sequence number of a table's first snapshot; tables of format 1 have none."""
 
 
 def encode(state: Any) -> str | None:
@@ -54,7 +54,8 @@ def at(metadata: TableMetadata, snapshot: Snapshot | None) -> str | None:
     if oldest is not None:
         if (text := metadata.properties.get(before(oldest.snapshot_id))) is not None:
             return text or None
-        if oldest.sequence_number == _FIRST_COMMIT:
+        unnumbered = not oldest.sequence_number and oldest.parent_snapshot_id is None
+        if oldest.sequence_number == _FIRST_COMMIT or unnumbered:
             return None  # nothing was cut off: the property is of a snapshot that was rolled back
     return metadata.properties.get(CURSOR) or None
 

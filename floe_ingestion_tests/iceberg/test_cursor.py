@@ -148,9 +148,12 @@ def test_a_rollback_takes_the_cursor_back(lake: Lake) -> None:
     assert stands_at(lake.table("raw.numbers")) == 1
 
 
-def test_a_rollback_to_before_the_first_cursor_takes_it_away(lake: Lake) -> None:
-    first = load(lake, SPEC, numbers([1]))
-    load(lake, SPEC, numbers([2]), cursor=2)
+@pytest.mark.parametrize("format_", ["1", "2"])
+def test_a_rollback_to_before_the_first_cursor_takes_it_away(format_: str, lake: Lake) -> None:
+    spec = table_spec(properties={"format-version": format_})
+    first = load(lake, spec, numbers([1]))
+    load(lake, spec, numbers([2]), cursor=2)
+    assert lake.table("raw.numbers").format_version == int(format_)
 
     roll_back(lake, first.snapshot_id)
 
