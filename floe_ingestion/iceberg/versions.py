@@ -1,20 +1,23 @@
 """`merge_strategy: scd2`: a row that changes is closed, and its new version stands beside it.
 
 The current version of a key is the one whose `valid_to` is null. A load that brings everything, of the table or of
-its partition, also closes the rows that it no longer has; a load of no rows at all changes nothing.
+its partition, also closes the rows that it no longer has; a load of no rows at all changes nothing. A load that
+began before another that has landed meanwhile is given up: its versions would end before they begin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, IsNull
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThan, IsNull, LessThanOrEqual, Or
 from pyiceberg.table import FileScanTask, Table
 
+from floe_ingestion.errors import TransientError
 from floe_ingestion.iceberg.coming import marked_rows, replaced, rows_of_many
 from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
@@ -35,6 +38,8 @@ _NOTHING = pa.array([], pa.int64())
 def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: Path) -> Merge:
     """Close the versions that `staged` supersedes, and add its own."""
     valid_from, valid_to = staged.table.validity_columns
+    moment = rows.first(valid_from)
+    _require_newest(table, staged, moment)
     whole = staged.table.incremental is None
     compared = [name for name in rows.beside_key if name not in (valid_from, valid_to)]
     current = _Current(table, valid_to, staged.window)
@@ -59,7 +64,7 @@ def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: 
             missing = RowSet.of(current.positions(task)) - present.of(task)
             closing.add([(task.file.file_path, changed.of(task) | missing)])
     removal = remove(table, predicate, closing.of, staged.table.merge_mode, folder)
-    closed = _closed(table, [(task, closing.of(task)) for task in tasks], valid_to, rows.first(valid_from), folder)
+    closed = _closed(table, [(task, closing.of(task)) for task in tasks], valid_to, moment, folder)
     return Merge(
         replace(removal, rewritten=(*removal.rewritten, *closed)),
         staged_rows_of(staged.files, RowSet.first(rows.count) - unchanged - marked, folder),
@@ -68,6 +73,23 @@ def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: 
         deleted=removal.rows - updated,
         markers=len(marked),
     )
+
+
+def _require_newest(table: Table, staged: StagedTable, moment: pa.Scalar) -> None:
+    """Raises where a version begins or ended after `moment`, at which those of this load begin."""
+    valid_from, valid_to = staged.table.validity_columns
+    now = pa.scalar(datetime.now(timezone.utc)).cast(moment.type)
+    began, until = moment.as_py().isoformat(), now.as_py().isoformat()
+    # Times to come are no load's: others write an open end as the year 9999.
+    ended = And(GreaterThan(valid_to, began), LessThanOrEqual(valid_to, until))
+    later: BooleanExpression = Or(GreaterThan(valid_from, began), ended)
+    if staged.window is not None:
+        later = And(later, window_filter(staged.window, table.schema()))
+    if table.scan(row_filter=later, selected_fields=(valid_from,)).count():
+        raise TransientError(
+            f"{staged.table}: versions that begin or end after this load began, at {began}, are in the table already, "
+            f"so that another run has read the source later. Nothing was written; the next attempt reads it again."
+        )
 
 
 class _Current:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import pyarrow as pa
 import pytest
 
-from floe_ingestion.errors import OutsideWindow, SchemaConflict
+from floe_ingestion.errors import OutsideWindow, SchemaConflict, TransientError
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.fake_sources import pipeline_of_rows
 from floe_ingestion_tests.lake import Lake
@@ -42,6 +42,26 @@ def test_a_version_ends_when_the_next_one_begins(lake):
 
     old, new = sorted(lake.rows(NAME), key=lambda row: row["valid_from"])
     assert old["valid_to"] == new["valid_from"]
+
+
+@pytest.mark.parametrize("newer", [{1: "a", 2: "newer"}, {1: "a"}], ids=["changes", "closes"])
+def test_a_load_that_read_the_source_before_one_that_has_landed_is_given_up(newer, lake):
+    """Its versions would end before they begin, or bring back what was closed; the next attempt reads what is."""
+
+    def of(names):
+        return pipeline_of_rows([{"id": key, "name": name} for key, name in names.items()], **SCD2)
+
+    lake.load(of({1: "a", 2: "b"}))
+    with lake.staged(of({1: "a", 2: "B"})) as older:
+        lake.load(of(newer))
+        before = versions(lake), lake.data_files()
+        with pytest.raises(TransientError, match="another run has read the source later"):
+            lake.commit(older)
+
+    assert (versions(lake), lake.data_files()) == before
+    lake.load(of({1: "a", 2: "B"}))
+    assert [(row["id"], row["name"]) for row in lake.rows(NAME) if row["valid_to"] is None] == [(1, "a"), (2, "B")]
+    assert all(row["valid_to"] is None or row["valid_from"] < row["valid_to"] for row in lake.rows(NAME))
 
 
 def test_a_load_of_everything_closes_the_rows_that_it_no_longer_has(lake):
