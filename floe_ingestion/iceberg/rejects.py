@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyiceberg.table import Table
@@ -35,7 +37,7 @@ class Rejects:
             plan = SchemaPlan(self._spec, table.transaction() if table is not None else None)
             self._sink = ParquetSink(self._folder, plan)
         now = datetime.now(timezone.utc)
-        kept = [json.dumps(row, default=str, ensure_ascii=False) for row in rows.to_pylist()]
+        kept = [_as_json(row) for row in rows.to_pylist()]
         self._sink.write(
             pa.table(
                 {
@@ -59,6 +61,24 @@ class Rejects:
         """The load failed: stop without finishing."""
         if self._sink is not None:
             self._sink.abort()
+
+
+def _as_json(row: dict[str, Any]) -> str:
+    try:
+        return json.dumps(row, default=str, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # JSON has no word for floats that are no numbers
+        return json.dumps(_with_numbers_only(row), default=str, ensure_ascii=False)
+
+
+def _with_numbers_only(value: Any) -> Any:
+    """`value`, in which NaN and the infinite are texts, called as JavaScript and SQL call them."""
+    if isinstance(value, dict):
+        return {name: _with_numbers_only(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_numbers_only(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def rejected_table(spec: TableSpec) -> TableSpec:

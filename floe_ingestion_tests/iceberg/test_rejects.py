@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -185,3 +186,14 @@ def newest_load(lake: Lake) -> str:
     assert snapshot is not None
     assert snapshot.summary is not None
     return snapshot.summary.additional_properties["floe.load-id"]
+
+
+def test_a_rejected_row_is_json_though_its_numbers_are_none(lake: Lake) -> None:
+    """Whose words for them no reader of JSON but Python's takes."""
+    odd = [math.nan, math.inf, -math.inf, 1.5]
+    lake.load(pipeline_from(lambda: iter([pa.table({"id": [1]})]), **STRICT))
+    lake.load(pipeline_from(lambda: iter([pa.table({"id": [2], "x": [odd[0]], "inner": [{"y": odd}]})]), **STRICT))
+
+    [text] = lake.values(BESIDE, "row")
+    row = json.loads(text, parse_constant=pytest.fail)
+    assert row == {"id": 2, "x": "NaN", "inner": {"y": ["NaN", "Infinity", "-Infinity", 1.5]}}
