@@ -41,6 +41,28 @@ def deleted_positions(task: FileScanTask, io: FileIO) -> pa.Array | None:
     return pc.unique(pa.concat_arrays(found)) if found else None
 
 
+def live_rows_of(task: FileScanTask, io: FileIO) -> int:
+    """How many rows of the task's data file are left; delete files are opened only where `told_by_one` is None."""
+    rows: int = task.file.record_count
+    if (told := told_by_one(task)) is not None:
+        return rows - told
+    deleted = deleted_positions(task, io)
+    return rows - len(deleted) if deleted is not None else rows
+
+
+def told_by_one(task: FileScanTask) -> int | None:
+    """How many rows of the data file are gone, where manifests tell it; else None.
+
+    Two delete files may name one row twice, and one that names several data files does not say how often which.
+    """
+    if len(task.delete_files) > 1:
+        return None
+    for delete in task.delete_files:
+        marks = delete.content == DataFileContent.POSITION_DELETES and delete.file_format == FileFormat.PARQUET
+        return delete.record_count if marks and only_of([delete], task.file) else None
+    return 0
+
+
 def write_positions(folder: Path, task: FileScanTask, positions: pa.Array) -> StagedFile:
     """A delete file for rows of one data file; `positions` ascending."""
     path = folder / f"{uuid4().hex}-deletes.parquet"

@@ -15,7 +15,7 @@ from floe_ingestion.iceberg.report import (
     PARTITION,
     RUN_ID,
     history_of,
-    live_rows,
+    recorded_rows,
     summary_of,
 )
 
@@ -34,6 +34,7 @@ class SnapshotRow:
     rows_added: int
     rows_deleted: int
     rows_total: int
+    """As its summary has it: too few where a delete file of another engine names data files that have left."""
     files_added: int
     cursor: dict[str, str]
     """The last value of each cursor path."""
@@ -59,7 +60,7 @@ def snapshots(table: Table) -> list[SnapshotRow]:
                 load_id=summary.get(LOAD_ID, ""),
                 rows_added=int(summary.get("added-records", 0)),
                 rows_deleted=int(summary.get("deleted-records", 0)),
-                rows_total=live_rows(snapshot),
+                rows_total=recorded_rows(snapshot),
                 files_added=int(summary.get("added-data-files", 0)),
                 cursor={path: str(value) for path, value in cursor.items()},
             )

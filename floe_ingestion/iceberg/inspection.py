@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.expressions.visitors import _StrictMetricsEvaluator
-from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.types import (
     DateType,
@@ -35,7 +34,7 @@ from pyiceberg.types import (
 from pyiceberg.utils.datetime import days_to_date, micros_to_timestamp, micros_to_timestamptz
 
 from floe_ingestion.iceberg.data_files import raw_batches
-from floe_ingestion.iceberg.deletes import deleted_positions, only_of
+from floe_ingestion.iceberg.deletes import deleted_positions, live_rows_of, told_by_one
 from floe_ingestion.iceberg.partition import inside, window_filter
 from floe_ingestion.naming import normalize_column
 from floe_ingestion.staging import Window
@@ -168,20 +167,10 @@ class Inspection:
         if not self.view.inside(task):
             assert self.view.window is not None
             return sum(batch.num_rows for batch in self.batches(task, self.view.window.columns))
-        return task.file.record_count - self._deleted_of(task)
-
-    def _deleted_of(self, task: FileScanTask) -> int:
-        if not task.delete_files:
-            return 0
-        (first, *others) = task.delete_files
-        marks = first.content == DataFileContent.POSITION_DELETES and first.file_format == FileFormat.PARQUET
-        if not others and marks and only_of([first], task.file):
-            return first.record_count
-        # Two of them may name one row twice, and one that names several data files does not say how often which.
         assert self.view.table is not None
-        self._effort.delete_files += len(task.delete_files)
-        positions = deleted_positions(task, self.view.table.io)
-        return len(positions) if positions is not None else 0
+        if told_by_one(task) is None:
+            self._effort.delete_files += len(task.delete_files)
+        return live_rows_of(task, self.view.table.io)
 
     def _is_whole(self, task: FileScanTask) -> bool:
         """Whether the statistics of the file speak of exactly the rows that count."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask
 
-from floe_ingestion.iceberg.deletes import deleted_positions, only_of
+from floe_ingestion.iceberg.deletes import live_rows_of, only_of
 
 _SMALL = 0.75
 """Share of the target size from which on a file is large enough."""
@@ -120,12 +121,8 @@ def _step(group: Sequence[_File]) -> Step:
 
 
 def _with_live_rows(tasks: Sequence[FileScanTask], io: FileIO) -> Iterator[_File]:
-    def live(task: FileScanTask) -> int:
-        deleted = deleted_positions(task, io) if task.delete_files else None
-        return int(task.file.record_count) - (len(deleted) if deleted is not None else 0)
-
     with ThreadPoolExecutor(max_workers=_READERS) as readers:
-        for task, rows in zip(tasks, readers.map(live, tasks), strict=True):
+        for task, rows in zip(tasks, readers.map(partial(live_rows_of, io=io), tasks), strict=True):
             yield _File(task, rows)
 
 

@@ -8,6 +8,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
+from floe_ingestion.iceberg.deletes import live_rows_of
 from floe_ingestion.iceberg.plan import Merge
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
@@ -16,6 +17,8 @@ RUN_ID = "dagster-run-id"
 PARTITION = "dagster-partition-key"
 ASSET = "dagster-asset-key"
 ADDED, UPDATED, DELETED = "floe.rows-added", "floe.rows-updated", "floe.rows-deleted"
+_OF_PARQUET_DELETES = 2
+"""The format whose delete files are Parquet; later ones have a vector a data file, which goes with it."""
 OPERATION = "floe.operation"
 """What a snapshot is that no load made: a compaction, or a cursor that was set by hand."""
 
@@ -73,8 +76,21 @@ def find_snapshot(table: Table | None, provenance: Provenance, load_id: str | No
     return None
 
 
-def live_rows(snapshot: Snapshot) -> int:
-    """Rows of the table at `snapshot`: `total-records` does not subtract what delete files remove."""
+def live_rows(table: Table, snapshot: Snapshot) -> int:
+    """Rows of the table at `snapshot`; its files are listed where delete files remove some.
+
+    Of other engines' delete files, one may speak of several data files, of rows twice, or of files that are gone.
+    """
+    summary = summary_of(snapshot)
+    unreadable = table.format_version > _OF_PARQUET_DELETES or summary.get("total-equality-deletes", "0") != "0"
+    if summary.get("total-position-deletes", "0") == "0" or unreadable:
+        return recorded_rows(snapshot)
+    tasks = table.scan(snapshot_id=snapshot.snapshot_id).plan_files()
+    return sum(live_rows_of(task, table.io) for task in tasks)
+
+
+def recorded_rows(snapshot: Snapshot) -> int:
+    """What the summary of `snapshot` says of it: `total-records` does not subtract what delete files remove."""
     summary = summary_of(snapshot)
     return int(summary.get("total-records", 0)) - int(summary.get("total-position-deletes", 0))
 
@@ -88,7 +104,7 @@ def unchanged(table: Table, staged: StagedTable, plan: Merge, duplicates: int) -
         load_id=staged.load_id,
         rows_unchanged=plan.unchanged,
         rows_marking=plan.markers,
-        rows_total=live_rows(snapshot) if snapshot is not None else 0,
+        rows_total=live_rows(table, snapshot) if snapshot is not None else 0,
         metadata_location=table.metadata_location,
         duplicates_dropped=duplicates,
     )
@@ -113,7 +129,7 @@ def _described(
         rows_deleted=int(summary.get(DELETED, 0)),
         rows_unchanged=plan.unchanged if plan is not None else 0,
         rows_marking=plan.markers if plan is not None else 0,
-        rows_total=live_rows(snapshot),
+        rows_total=live_rows(table, snapshot),
         files_added=int(summary.get("added-data-files", 0)),
         bytes_added=int(summary.get("added-files-size", 0)),
         metadata_location=table.metadata_location,

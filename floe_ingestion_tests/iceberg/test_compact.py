@@ -75,7 +75,7 @@ def require_rows(lake: Lake, expected: list[Row]) -> None:
     assert snapshot is not None
     assert lake.rows(NAME) == in_order(expected)
     assert lake.duckdb_rows(NAME) == in_order(expected)
-    assert live_rows(snapshot) == len(expected)
+    assert live_rows(lake.table(NAME), snapshot) == len(expected)
 
 
 def test_small_files_become_one_and_the_rows_stay(lake: Lake) -> None:

@@ -102,6 +102,11 @@ def test_a_delete_file_that_speaks_of_several_data_files_is_read(lake: Lake) -> 
     look = inspection(lake)
 
     assert (look.rows(), look.answered_from) == (18, "metadata and delete files")
+    # It stays when one of them leaves: what it says of that one counts no more.
+    landed = load(lake, table_spec(), numbers([]), window=Window("id", values=tuple(map(str, range(10)))))
+    assert (inspection(lake).rows(), landed.rows_deleted, landed.rows_total) == (9, 9, 9)
+    again = load(lake, table_spec(**MERGED), numbers([10], word=None), key=("id",))
+    assert (again.rows_total, inspection(lake).rows(), len(lake.rows("raw.numbers"))) == (9, 9, 9)
 
 
 def test_no_file_is_read_that_cannot_hold_the_greatest_value(lake: Lake) -> None:
