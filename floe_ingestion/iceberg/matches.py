@@ -195,8 +195,9 @@ class KeyRange:
     @property
     def predicate(self) -> BooleanExpression:
         """Of rows in it."""
-        if self._type is None or pa.types.is_fixed_size_binary(self._type):
-            return AlwaysTrue()  # a uuid perhaps, whose order in file statistics no two engines agree on
+        if self._type is None or pa.types.is_fixed_size_binary(self._type) or pa.types.is_floating(self._type):
+            # A uuid perhaps, whose order in file statistics no two engines agree on; or NaN, which lies in no range.
+            return AlwaysTrue()
         try:
             return And(*(bound(self.name, value) for bound, value in zip(_BOUNDS, self._values, strict=True)))
         except (TypeError, ValueError):  # a type that has no literal, such as uuid: look at every file

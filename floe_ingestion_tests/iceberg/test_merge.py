@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -444,3 +445,15 @@ def arrow_memory_of(action: Callable[[], Merge]) -> tuple[int, Merge]:
         return pool.max_memory(), found
     finally:
         pa.set_memory_pool(before)
+
+
+@pytest.mark.parametrize("strategy", ["upsert", "insert-only", "delete-insert"])
+def test_a_key_that_is_no_number_is_one_key(strategy: str, lake: Lake) -> None:
+    """A new table takes no floats as its key; one that is there already may have such a column."""
+    load(lake, table_spec(), pa.table({"k": [math.nan, 1.5], "v": ["old", "old"]}))
+
+    spec = table_spec(write_disposition="merge", merge_strategy=strategy)
+    load(lake, spec, pa.table({"k": [-math.inf, math.nan, math.nan], "v": ["low", "new", "new"]}), key=["k"])
+
+    kept = {"upsert": ["new"], "insert-only": ["old"], "delete-insert": ["new", "new"]}[strategy]
+    assert [row["v"] for row in lake.rows("raw.numbers") if math.isnan(row["k"])] == kept
