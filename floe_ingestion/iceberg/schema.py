@@ -24,6 +24,7 @@ from floe_ingestion.errors import ContractBroken, KeyViolation, PermanentError, 
 from floe_ingestion.iceberg.columns import declared_columns, iceberg_type, new_schema, parse_type, variant_name
 from floe_ingestion.iceberg.inside import Path, holding, split_new
 from floe_ingestion.iceberg.partition import partition_spec
+from floe_ingestion.iceberg.required import missing
 from floe_ingestion.iceberg.types import cast, widened
 from floe_ingestion.naming import normalize_column
 from floe_ingestion.spec import ContractMode, TableSpec
@@ -94,6 +95,7 @@ class SchemaPlan:
             for index, field in zip(self._sources, self._arrow, strict=True)
         ]
         self._require_key(columns)
+        self._require_values(columns)
         return pa.RecordBatch.from_arrays(columns, schema=self._arrow)
 
     def absorb(self, incoming: pa.Schema) -> None:
@@ -250,6 +252,13 @@ class SchemaPlan:
                 f"{self.spec}: a value of column {field.name!r} ({values.type}) does not fit the table's "
                 f"{field.type}: {error}. Declare another type for a new table, or correct the source."
             ) from error
+
+    def _require_values(self, columns: list[pa.Array]) -> None:
+        if (found := missing(columns, self._arrow)) is not None:
+            raise PermanentError(
+                f"{self.spec}: {found[1]} rows have no value in {found[0]!r}, which the table requires. Nothing was "
+                f"written. Correct them in the source, or make the column optional in the table."
+            )
 
     def _require_key(self, columns: list[pa.Array]) -> None:
         for name in self.key:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from floe_ingestion.errors import OutsideWindow
 from floe_ingestion.iceberg.partition import inside, split
+from floe_ingestion.iceberg.required import filled
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.staging import StagedFile, Window
 
@@ -225,7 +226,7 @@ class _PartitionFile:
         size = int(rows.nbytes)
         if arrival is not None:
             self._arrival.append(arrival)
-        self._waiting.append(rows)
+        self._waiting.append(filled(rows))
         self._waiting_rows += rows.num_rows
         self.buffered += size
         return size
