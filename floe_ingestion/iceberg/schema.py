@@ -122,8 +122,10 @@ class SchemaPlan:
 
     def _positions(self, incoming: pa.Schema) -> dict[str, int]:
         positions: dict[str, int] = {}
+        # Other engines spell columns as no source of ours does; what a load stages has them all.
+        known = {column.name for column in self.schema.fields} if self.schema is not None else set()
         for index, field in enumerate(incoming):
-            name = self.spec.column(field.name)
+            name = field.name if field.name in known else self.spec.column(field.name)
             if name in DLT_COLUMNS and not self.spec.own_names:
                 continue
             if name in positions:

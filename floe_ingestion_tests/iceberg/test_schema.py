@@ -372,6 +372,18 @@ def test_tables_of_others_keep_their_required_columns(lake: Lake) -> None:
     assert lake.rows("raw.numbers") == [{"id": 1, "address": {"street": "x", "city": "y"}, "note": "n"}]
 
 
+def test_tables_of_others_keep_the_names_of_their_columns(lake: Lake) -> None:
+    """Staged rows have them all, and no column is added that would be called so by ours."""
+    columns = [NestedField(2, "Updated At", StringType()), NestedField(3, "a.b", LongType())]
+    lake.catalog.create_namespace("raw")
+    lake.catalog.create_table("raw.numbers", Schema(NestedField(1, "id", LongType()), *columns))
+
+    for id_ in (1, 2):
+        load(lake, table_spec(write_disposition="merge"), [{"id": id_, "Updated At": "x", "newName": 1}], key=["id"])
+
+    assert lake.rows("raw.numbers") == [{"id": id_, "Updated At": "x", "a.b": None, "new_name": 1} for id_ in (1, 2)]
+
+
 REQUIRING = Schema(
     NestedField(1, "id", LongType(), required=True),
     NestedField(2, "s", StructType(NestedField(3, "a", LongType(), required=True))),
