@@ -16,6 +16,7 @@ from pyiceberg.manifest import (
     ManifestFile,
     ManifestWriterV2,
 )
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update import AssertCurrentSchemaId
@@ -69,6 +70,20 @@ class LoadSnapshot(_OverwriteFiles):
             self.delete_data_file(file)
         if changes.predicate is not None:
             self.delete_by_predicate(changes.predicate)
+
+    def schema(self) -> Schema:
+        """The table's columns, and those that it has no more but is, or was, partitioned by: manifests want their type.
+
+        Under other names: theirs may have been given to other columns since.
+        """
+        metadata, schema = self._transaction.table_metadata, super().schema()
+        sources = {field.source_id for spec in metadata.partition_specs for field in spec.fields}
+        gone = sources.difference(schema.field_ids)
+        known = {id_: each.find_field(id_) for each in metadata.schemas for id_ in gone.intersection(each.field_ids)}
+        if not known:
+            return schema
+        dropped = [field.model_copy(update={"name": f"dropped-{id_}"}) for id_, field in known.items()]
+        return Schema(*schema.fields, *dropped, schema_id=schema.schema_id)
 
     @property
     def written(self) -> list[str]:

@@ -30,7 +30,7 @@ from floe_ingestion.errors import ConfigurationError, OutsideWindow
 from floe_ingestion.iceberg.partition import partition_spec, window_filter, window_mask
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.fake_sources import table_spec
-from floe_ingestion_tests.iceberg.loads import load, staged
+from floe_ingestion_tests.iceberg.loads import load, numbers, staged
 from floe_ingestion_tests.lake import Lake
 
 UTC = timezone.utc
@@ -406,3 +406,20 @@ def contents(lake: Lake, name: str) -> dict[str, list[int]]:
         rows = pq.read_table(task.file.file_path.removeprefix("file://"), columns=["id"], partitioning=None)
         found.setdefault(repr(values), []).extend(rows["id"].to_pylist())
     return {partition: sorted(ids) for partition, ids in found.items()}
+
+
+def test_a_column_that_a_table_was_partitioned_by_may_be_gone(lake: Lake) -> None:
+    """What leaves lies in manifests that tell its partition, of which nothing but older columns tell the type."""
+    load(lake, table_spec(partition_by=["region", "bucket(2, id)"]), [{"id": n, "region": "eu"} for n in range(6)])
+    with lake.table("raw.numbers").update_spec() as spec:
+        spec.remove_field("region")
+    with lake.table("raw.numbers").update_schema() as schema:
+        schema.delete_column("region")
+
+    landed = load(lake, table_spec(write_disposition="merge"), numbers([1], note="new"), key=["id"])
+    window = Window("id", values=("2", "3"))
+    replaced = load(lake, table_spec(), numbers([3], note="new"), window=window)
+
+    assert (landed.rows_updated, replaced.rows_deleted) == (1, 2)
+    assert lake.rows("raw.numbers") == [{"id": n, "note": "new" if n in (1, 3) else None} for n in (0, 1, 3, 4, 5)]
+    assert lake.duckdb_rows("raw.numbers") == lake.rows("raw.numbers")
