@@ -37,7 +37,12 @@ class RewriteSnapshot(LoadSnapshot):
             snapshot_producer=self,
         )
         deletes = [manifest for manifest in found if manifest.content == ManifestContent.DELETES]
-        return [*merging.merge_manifests(data), *deletes]
+        merged = [*merging.merge_manifests(data), *deletes]
+        # Of those merged, nothing names what this snapshot has written itself; pyiceberg removes it with the commit.
+        named = {manifest.manifest_path for manifest in merged}
+        own = [manifest.manifest_path for manifest in found if manifest.added_snapshot_id == self._snapshot_id]
+        self._uncommitted_manifests.extend(path for path in own if path not in named)
+        return merged
 
 
 def live_rows(table: Table, task: FileScanTask) -> Iterator[pa.RecordBatch]:

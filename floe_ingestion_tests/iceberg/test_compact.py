@@ -20,6 +20,7 @@ from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg.commit import commit
 from floe_ingestion.iceberg.compact import Compacted, compact
 from floe_ingestion.iceberg.expire import expire
+from floe_ingestion.iceberg.orphans import remove_orphans
 from floe_ingestion.iceberg.packing import Packing
 from floe_ingestion.iceberg.report import live_rows
 from floe_ingestion.staging import Provenance
@@ -315,6 +316,7 @@ def test_manifests_are_merged_too(lake: Lake) -> None:
     assert snapshot is not None
     (manifest,) = snapshot.manifests(lake.table(NAME).io)
     assert (manifest.added_files_count, manifest.existing_files_count, manifest.deleted_files_count) == (1, 3, 3)
+    assert remove_orphans(lake.table(NAME), older_than_days=-1).files == 0
 
 
 def test_manifests_of_files_that_are_gone_are_not_carried_along(lake: Lake) -> None:
