@@ -151,6 +151,8 @@ def _partition_values(batch: pa.RecordBatch, field: PartitionField, schema: Sche
     column: pa.Array = batch.column(first)
     for part in inner:
         column = pc.struct_field(column, part)
+    if pa.types.is_large_binary(column.type):
+        column = column.cast(pa.binary())  # pyiceberg truncates no other
     values = field.transform.pyarrow_transform(schema.find_type(field.source_id))(column)
     values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     return values.storage if isinstance(values, pa.ExtensionArray) else values

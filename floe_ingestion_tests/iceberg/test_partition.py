@@ -332,6 +332,14 @@ CASES: dict[str, tuple[str, pa.DataType, list[Any]]] = {
 }
 
 
+def test_bytes_are_truncated(lake: Lake) -> None:
+    """Which pyiceberg itself does not write."""
+    load(lake, table_spec(partition_by=["truncate(2, value)"]), pa.table({"value": [b"abc", b"abd", b"b", None]}))
+
+    found = [(task.file.partition[0], task.file.record_count) for task in lake.table("raw.numbers").scan().plan_files()]
+    assert sorted(found, key=repr) == sorted([(None, 1), (b"ab", 2), (b"b", 1)], key=repr)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_rows_go_to_the_partitions_that_pyiceberg_would_put_them_in(case: str, lake: Lake) -> None:
     text, type_, values = CASES[case]
