@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
+from floe_ingestion.choices import check_choices
 from floe_ingestion.errors import ConfigurationError, PluginError
 from floe_ingestion.formats import nearest
 from floe_ingestion.mistakes.report import Model, Report
@@ -151,7 +152,9 @@ def _plugins(data: Mapping[str, Any], keys: Sequence[str], report: Report) -> Pl
         for key in keys:
             if key not in SECTIONS and nearest(key, ["plugins"]):
                 report.add((key,), "is not read. Did you mean 'plugins'?")
-    return report.validated(PluginsSpec, data.get("plugins", {}), ("plugins",)).model or PluginsSpec()
+    plugins = report.validated(PluginsSpec, data.get("plugins", {}), ("plugins",)).model or PluginsSpec()
+    check_choices(plugins, report)
+    return plugins
 
 
 def _section(data: Mapping[str, Any], keys: Sequence[str], report: Report) -> Mapping[str, Any]:

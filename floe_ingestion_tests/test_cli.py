@@ -331,7 +331,8 @@ ingestion:
 def test_a_plugin_that_is_not_installed_is_told(project: Project) -> None:
     project.write(SPEC + "plugins: {ingestion: {type: lorry}}\n")
 
-    assert "shop failed: No ingestion plugin is named 'lorry'" in call("run", "shop", exits=1).stdout
+    for command in ("run", "validate"):
+        assert "plugins.ingestion.type: No ingestion plugin is named 'lorry'" in call(command, exits=2).stderr
 
 
 # history

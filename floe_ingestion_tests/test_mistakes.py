@@ -66,6 +66,28 @@ def mistakes(tmp_path: Path) -> Mistakes:
         ("plugin: {}" + HUB, "plugin", "is not read. Did you mean 'plugins'?"),
         ("plugins: {catalog: polaris}" + HUB, "plugins.catalog", "is a text; write a mapping (`key: value`)"),
         ("plugins: {catalog: {}}" + HUB, "plugins.catalog.type", "is missing; write `type: sql`"),
+        # Plugins
+        (
+            "plugins: {storage: {type: s4}}" + HUB,
+            "plugins.storage.type",
+            "No storage plugin is named 's4'. Installed are 'azure' (floe-ingestion), 'gcs' (floe-ingestion), "
+            "'local' (floe-ingestion), 's3' (floe-ingestion); another needs an entry point in floe.storage",
+        ),
+        (
+            "plugins: {storage: {type: gcs, config: {token: '${T}', token-expires-at: soon}}}" + HUB,
+            "plugins.storage.config.token_expires_at",
+            "is a text; write a whole number",
+        ),
+        (
+            "plugins: {catalog: {type: rest, config: {uri: '${U}', timeout: '${T}', sigv4: {}}}}" + HUB,
+            "plugins.catalog.config.sigv4.region",
+            "is missing; write `region: eu-central-1`",
+        ),
+        (
+            "plugins: {ingestion: {type: dlt, config: {workers: 4}}}" + HUB,
+            "plugins.ingestion.config.workers",
+            "is no known key: the plugin 'dlt' takes no configuration. Remove it",
+        ),
     ],
 )
 def test_a_file_of_the_wrong_shape_is_told_what_to_write(
@@ -203,6 +225,20 @@ def test_a_mistake_in_a_source_names_what_was_met_and_what_to_write(
         ("{schema: s, columns: {a: {typ: long}}}", ".columns.a.typ", "no known key. Did you mean 'type'?"),
         ("{schem: s}", ".schem", "is no known key. Did you mean 'schema'? Known keys: columns, "),
         ("{schema: s, columns: [a]}", ".columns", "is a list; write a mapping"),
+        (
+            "{schema: s, columns: {a: varchar}}",
+            ".columns.a",
+            "'varchar' is no type of Iceberg. Write one of: boolean, int",
+        ),
+        ("{schema: s, columns: {a: {type: lnog}}}", ".columns.a.type", "Did you mean 'long'?"),
+        ("{schema: s, columns: {a: bigint}}", ".columns.a", "Did you mean 'long'?"),
+        ("{schema: s, partition_by: dya(at)}", ".partition_by", "'dya(at)' is not understood. Write a column, year"),
+        ("{schema: s, partition_by: [a, 'bucket(id, 16)']}", ".partition_by[1]", "number last. Write bucket(16, id)"),
+        (
+            "{schema: s, partition_by: [Day(at)]}",
+            ".partition_by[0]",
+            "'Day(at)' is not understood. Write e.g. `day(c)`",
+        ),
     ],
 )
 def test_a_mistake_in_a_destination_names_what_was_met_and_what_to_write(

@@ -6,7 +6,6 @@ change of metadata only.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import reduce
@@ -31,9 +30,9 @@ from pyiceberg.transforms import (
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.spec import PartitionsSpec, TableSpec
+from floe_ingestion.spec_terms import term_of
 from floe_ingestion.staging import ColumnKind, Window
 
-_CALL = re.compile(r"(?P<name>[a-z]+)[(\[](?P<arguments>[^)\]]*)[)\]](?:\((?P<column>[^)]*)\))?\Z")
 _KINDS: tuple[tuple[tuple[type[ice.IcebergType], ...], ColumnKind], ...] = (
     ((ice.TimestamptzType,), "timestamptz"),
     ((ice.TimestampType,), "timestamp"),
@@ -41,7 +40,8 @@ _KINDS: tuple[tuple[tuple[type[ice.IcebergType], ...], ColumnKind], ...] = (
     ((ice.StringType,), "text"),
     ((ice.IntegerType, ice.LongType), "integer"),
 )
-_TIME_TRANSFORMS: dict[str, type[Transform[Any, Any]]] = {
+_TRANSFORMS: dict[str, type[Transform[Any, Any]]] = {
+    "identity": IdentityTransform,
     "year": YearTransform,
     "month": MonthTransform,
     "day": DayTransform,
@@ -184,23 +184,15 @@ def _granularity(type_: str, zone: str, column: ice.IcebergType) -> Transform[An
 
 
 def _parsed(spec: TableSpec, text: str) -> tuple[str, Transform[Any, Any]]:
-    match = _CALL.match(text.replace(" ", ""))
-    if match is None:
-        return text.strip(), IdentityTransform()
-    name, arguments = match["name"], match["arguments"].split(",")
-    if match["column"]:
-        arguments = [*arguments, match["column"]]
-    if name in _TIME_TRANSFORMS and len(arguments) == 1:
-        return arguments[0], _TIME_TRANSFORMS[name]()
-    if name in ("bucket", "truncate") and len(arguments) == 2:
-        number, column = (arguments[0], arguments[1]) if arguments[0].isdigit() else (arguments[1], arguments[0])
-        if number.isdigit() and int(number) > 0:
-            size = int(number)
-            return column, BucketTransform(num_buckets=size) if name == "bucket" else TruncateTransform(width=size)
-    raise ConfigurationError(
-        f"{spec}: partition_by {text!r} is not understood. Write a column, year(c), month(c), day(c), hour(c), "
-        f"bucket(16, c) or truncate(4, c)."
-    )
+    try:
+        term = term_of(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{spec}: partition_by {error}.") from error
+    if term.function == "bucket":
+        return term.column, BucketTransform(num_buckets=term.number)
+    if term.function == "truncate":
+        return term.column, TruncateTransform(width=term.number)
+    return term.column, _TRANSFORMS[term.function]()
 
 
 def _suffix(transform: Transform[Any, Any]) -> str:
