@@ -235,6 +235,8 @@ class TableSpec(StrictModel):
     schema_contract: ContractSpec = ContractSpec()
     nested: Nested = "json"
     columns: Columns = Field(default={})
+    declared: tuple[str, ...] | None = None
+    """Those of `columns` that rows are expected to have; None for all of them."""
     partition_by: tuple[str, ...] = ()
     properties: Mapping[str, str] = {}
     incremental: IncrementalSpec | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from floe_ingestion.errors import OutsideWindow
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import Provenance, StagedTable, Window
+from floe_ingestion.unseen import unseen
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -37,9 +38,9 @@ def stage_rows(
         load.plan.key = spec.primary_key if spec.write_disposition == "merge" else ()
         for batch in batches:
             load.sink.write(batch)
-        load.close()
+        landed = load.close()
         _require_inside(spec, load.sink)
-        return load.staged(provenance=provenance)
+        return load.staged(provenance=provenance, warnings=unseen(spec, load, landed))
 
 
 def _require_inside(spec: TableSpec, sink: ParquetSink) -> None:

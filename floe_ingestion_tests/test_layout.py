@@ -31,7 +31,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sources", "sources.*"),
     ("resolution", "choices", "loading"),
     (
-        *("sink", "rows", "row_types", "nested_types", "value_types", "facts", "behind", "extraction", "pipeline"),
+        *("sink", "rows", "row_types", "nested_types", "value_types", "facts", "behind", "unseen"),
+        *("extraction", "pipeline"),
         *("lake", "upkeep", "frames", "storing"),
         *("verdict", "reconciling", "judging", "landing"),
     ),

@@ -33,6 +33,8 @@ from floe_ingestion.spec import PartitionsSpec, TableSpec
 from floe_ingestion.spec_terms import term_of
 from floe_ingestion.staging import ColumnKind, Window
 
+_DAY = r"^\d{4}-\d{2}-\d{2}"
+"""How a text begins that compares as a time."""
 _KINDS: tuple[tuple[tuple[type[ice.IcebergType], ...], ColumnKind], ...] = (
     ((ice.TimestamptzType,), "timestamptz"),
     ((ice.TimestampType,), "timestamp"),
@@ -105,11 +107,13 @@ def positions_inside(window: Window, rows: pa.Table, schema: Schema) -> pa.Array
 
 
 def window_mask(window: Window, values: pa.Array, type_: ice.IcebergType) -> pa.Array:
-    """Which of `values` lie in `window`; null where the value is null."""
+    """Which of `values` lie in `window`; null where the value is null, or a text that is no time."""
     if window.values:
         members = pa.array([_literal(value, type_) for value in window.values]).cast(values.type)
         return pc.if_else(pc.is_null(values), pa.scalar(None, pa.bool_()), pc.is_in(values, value_set=members))
     start, end = (pa.scalar(bound, values.type) for bound in window.bounds(_kind(window, type_)))
+    if isinstance(type_, ice.StringType):
+        values = pc.if_else(pc.match_substring_regex(values, _DAY), values, None)
     return pc.and_kleene(pc.greater_equal(values, start), pc.less(values, end))
 
 
