@@ -38,9 +38,9 @@ def stage_rows(
         load.plan.key = spec.primary_key if spec.write_disposition == "merge" else ()
         for batch in batches:
             load.sink.write(batch)
-        landed = load.close()
+        any_landed = load.close()
         _require_inside(spec, load.sink)
-        return load.staged(provenance=provenance, warnings=unseen(spec, load, landed))
+        return load.staged(provenance=provenance, warnings=unseen(spec, load, any_landed))
 
 
 def _require_inside(spec: TableSpec, sink: ParquetSink) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of, named
+from floe_ingestion.sources.databases import below, naming_server, require_file
 from floe_ingestion.sources.instants import as_moment, as_text
 from floe_ingestion.spec import Names, TableSpec
 from floe_ingestion.staging import FOREIGN_KEYS, ColumnKind, Window
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from dlt.extract.resource import DltResource
 
-_RELATIVE_SQLITE = re.compile(r"(?P<head>sqlite(?:\+\w+)?:///)(?P<path>(?!/|:memory:)[^?]+)(?P<query>.*)\Z")
 _SQLITE_TIME = "%Y-%m-%d %H:%M:%f"
 
 
@@ -60,15 +59,13 @@ class SqlDatabaseConnector(SourceConnector):
         return self.tables
 
     def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
-        return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
+        require_file(self.connection_string)
+        with naming_server(self.connection_string):
+            return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
 
     def relative_to(self, folder: Path) -> SqlDatabaseConnector:
         """A SQLite file with a relative path lies below `folder`."""
-        match = _RELATIVE_SQLITE.match(self.connection_string)
-        if match is None:
-            return self
-        url = f"{match['head']}{folder / match['path']}{match['query']}"
-        return self.model_copy(update={"connection_string": url})
+        return self.model_copy(update={"connection_string": below(self.connection_string, folder)})
 
     def key_of(self, resource: DltResource) -> tuple[str, ...]:
         columns = resource.compute_table_schema().get("columns", {})
@@ -98,6 +95,19 @@ class SqlDatabaseConnector(SourceConnector):
             query = sa.select(sa.func.max(self._cursor_column(extraction.table, connection)))
             return connection.execute(query.where(_condition(where)) if where else query).scalar()
 
+    def timeless_text(self, extraction: Extraction) -> str | None:
+        """A text of the window's column, where that is text and no row has one that begins like a day."""
+        import sqlalchemy as sa
+
+        assert extraction.window is not None
+        with self._connected() as connection:
+            column = self._reflected(extraction.table, connection).c[extraction.window.column]
+            if not isinstance(column.type, sa.String):
+                return None
+            some = sa.select(column).where(column.is_not(None)).limit(1)
+            days = connection.execute(some.where(column.like("____-__-__%"))).scalar()
+            return connection.execute(some).scalar() if days is None else None
+
     def _fitted(self, extraction: Extraction) -> Extraction:
         """With the first and last value of the cursor as its column holds them, however they were written."""
         incremental = extraction.table.incremental
@@ -110,19 +120,22 @@ class SqlDatabaseConnector(SourceConnector):
         return replace(extraction, table=extraction.table.model_copy(update={"incremental": fitted}))
 
     def _cursor_column(self, spec: TableSpec, connection: sa.Connection) -> sa.Column[Any]:
+        assert spec.incremental is not None
+        return _cursor_of(self._reflected(spec, connection), spec.incremental.cursor_path)
+
+    def _reflected(self, spec: TableSpec, connection: sa.Connection) -> sa.Table:
         import sqlalchemy as sa
 
-        assert spec.incremental is not None
-        table = sa.Table(spec.resource, sa.MetaData(), schema=self.database_schema, autoload_with=connection)
-        return _cursor_of(table, spec.incremental.cursor_path)
+        return sa.Table(spec.resource, sa.MetaData(), schema=self.database_schema, autoload_with=connection)
 
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
         import sqlalchemy as sa
 
+        require_file(self.connection_string)
         engine = sa.create_engine(self.connection_string)
         try:
-            with engine.connect() as connection:
+            with naming_server(self.connection_string), engine.connect() as connection:
                 yield connection
         finally:
             engine.dispose()

@@ -262,9 +262,8 @@ def test_rows_outside_of_the_window_are_left_out_and_counted(lake: Lake) -> None
 
 def test_text_that_is_no_time_lies_in_no_partition(lake: Lake) -> None:
     window = Window("at", january(2), january(3))
-    rows = [
-        {"id": day, "at": at} for day, at in enumerate(["2024-01-01", "2024-01-02T10:00", "02/01/2024", "2024-1-2"])
-    ]
+    texts = ["2024-01-01", "2024-01-02T10:00", "02/01/2024", "2024-1-2"]
+    rows = [{"id": number, "at": text} for number, text in enumerate(texts)]
 
     load_ = staged(lake, table_spec(), rows, window=window)
 
