@@ -19,6 +19,7 @@ from floe_ingestion.errors import ConfigurationError, PluginError
 from floe_ingestion.formats import nearest
 from floe_ingestion.mistakes.report import Model, Report
 from floe_ingestion.mistakes.sentences import scrubbed
+from floe_ingestion.mistakes.variables import check_variables
 from floe_ingestion.mistakes.yaml_file import YamlFile, YamlPath, is_list, is_mapping, shown
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.resolution import (
@@ -31,6 +32,7 @@ from floe_ingestion.resolution import (
     distinct,
     landings,
 )
+from floe_ingestion.secrets import empty_variables
 from floe_ingestion.sources.base import ResourceSpec, SourceConnector
 from floe_ingestion.sources.registry import connector_class
 from floe_ingestion.spec import DefaultsSpec, PluginsSpec, SourceSpec, Spec, StrictModel
@@ -124,6 +126,9 @@ def connector_of(source: SourceSpec, config: Mapping[str, Any]) -> SourceConnect
     """
     report = Report(source.place)
     connector = report.validated(connector_class(source.type), dict(config), ("config",)).model
+    if connector is None:
+        for name, place in empty_variables(dict(source.config), "config"):
+            report.add(("config",), f"the environment variable {name}, which {place} names, is empty. Give it a value")
     report.close()
     if connector is None:
         raise ConfigurationError(f"{source.place} has a `config` that nothing could be made of.")
@@ -211,6 +216,7 @@ def _resources(source: Any, at: YamlPath, report: Report, find: _Find) -> tuple[
         return None
     if not is_mapping(config):
         return None
+    check_variables(config, (*at, "config"), report)
     return _resource_specs(connector, config, (*at, "config"), report)
 
 

@@ -84,6 +84,11 @@ def mistakes(tmp_path: Path) -> Mistakes:
             "is missing; write `region: eu-central-1`",
         ),
         (
+            "plugins: {catalog: {type: rest, config: {uri: 'http://x', token: $T}}}" + HUB,
+            "plugins.catalog.config.token",
+            "is no variable without braces. Write `${T}`; `$$T` is that text itself",
+        ),
+        (
             "plugins: {ingestion: {type: dlt, config: {workers: 4}}}" + HUB,
             "plugins.ingestion.config.workers",
             "is no known key: the plugin 'dlt' takes no configuration. Remove it",
@@ -141,7 +146,7 @@ def test_a_file_of_the_wrong_shape_is_told_what_to_write(
         (
             "incremental: {cursor_path: ''}",
             "incremental.cursor_path",
-            "is ''; write a text that is not empty",
+            "is an empty text; write a text that is not empty",
         ),
         (
             "incremental: {cursor_path: a, initial_value: [1]}",
@@ -255,6 +260,8 @@ def test_a_mistake_in_a_destination_names_what_was_met_and_what_to_write(
     ("config", "key", "message"),
     [
         ("{resources: [a]}", ".base_url", "is missing; write `base_url: https://parcels.example.com`"),
+        ("{base_url: '${HUB/x', resources: [a]}", ".base_url", "holds a `${` that begins no variable. Write `${NAME}`"),
+        ("{base_url: $HUB, resources: [a]}", ".base_url", "is no variable without braces. Write `${HUB}`; `$$HUB` is"),
         ("{base_url: x}", ".resources", "is missing; write `resources: …`"),
         ("{base_url: x, resources: []}", "", "names nothing to load. Name at least one resource"),
         ("{base_url: x, resources: a}", ".resources", "is a text; write a list"),

@@ -18,6 +18,7 @@ import pytest
 
 from floe_ingestion import pipeline as pipelines
 from floe_ingestion.errors import (
+    ConfigurationError,
     KeyViolation,
     MissingVariable,
     OtherTable,
@@ -321,6 +322,10 @@ def test_a_variable_that_is_not_set_is_named_with_its_place(lake: Lake, monkeypa
 
     assert raised.value.variable == "FLOE_TEST_URL"
     assert raised.value.place.endswith(".config.connection_string")
+
+    monkeypatch.setenv("FLOE_TEST_URL", "")
+    with pytest.raises(ConfigurationError, match=r"FLOE_TEST_URL, which config\.connection_string names, is empty"):
+        lake.load(pipeline_of(source, Path()))
 
 
 def test_an_expanded_secret_is_hidden_in_errors_and_in_their_causes(

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.secrets import redact
+from floe_ingestion.sources.base import named
 
 _SQLITE = re.compile(r"(?P<head>sqlite(?:\+\w+)?:///)(?P<path>(?!:memory:|file:)[^?]+)(?P<query>.*)\Z")
+
+
+def listed(value: Any) -> Any:
+    """A table by its name or as a mapping; not all of them by a sign for any."""
+    table = named(value)
+    name = table.get("name") if isinstance(table, Mapping) else None
+    if isinstance(name, str) and name.strip() in ("*", "%"):
+        raise ValueError(
+            f"{name!r} is no table: each one is an asset, and nothing connects to find them. Name them, e.g. "
+            f"`tables: [customers, products]`"
+        )
+    return table
 
 
 def below(url: str, folder: Path) -> str:
@@ -19,8 +33,17 @@ def below(url: str, folder: Path) -> str:
     return f"{match['head']}{folder / match['path']}{match['query']}" if match is not None else url
 
 
-def require_file(url: str) -> None:
-    """Raise `SourceRejected` where there is no such SQLite file, which connecting would make."""
+def require_usable(url: str) -> None:
+    """Raise `SourceRejected` where its port is no number, or there is no such SQLite file: connecting would make it."""
+    from sqlalchemy import make_url
+
+    try:
+        make_url(url)
+    except ValueError:  # it says what it met, which may be a part of the password
+        raise SourceRejected(
+            "The port in `connection_string` is no number, or its password holds a / or @ that stands for itself. "
+            "Write e.g. postgresql://user@host:5432/database, and %2F for /, %40 for @ in a password."
+        ) from None
     match = _SQLITE.match(url)
     if match is not None and not Path(match["path"]).exists():
         raise SourceRejected(

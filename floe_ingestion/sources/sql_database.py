@@ -13,8 +13,9 @@ from pydantic import BeforeValidator, Field
 
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected
-from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of, named
-from floe_ingestion.sources.databases import below, naming_server, require_file
+from floe_ingestion.formats import number_of
+from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of
+from floe_ingestion.sources.databases import below, listed, naming_server, require_usable
 from floe_ingestion.sources.instants import as_moment, as_text
 from floe_ingestion.spec import Names, TableSpec
 from floe_ingestion.staging import FOREIGN_KEYS, ColumnKind, Window
@@ -48,7 +49,7 @@ class SqlDatabaseConnector(SourceConnector):
     """A SQLAlchemy URL, usually `${VARIABLE}`."""
     database_schema: str | None = Field(default=None, alias="schema")
     """The database schema that the tables are in; the connection's default where absent."""
-    tables: tuple[Annotated[TableResource, BeforeValidator(named)], ...] = Field(min_length=1)
+    tables: tuple[Annotated[TableResource, BeforeValidator(listed)], ...] = Field(min_length=1)
     """Named, because definitions never connect."""
     backend: Literal["auto", "pyarrow", "adbc"] = "auto"
     """`auto` reads PostgreSQL by ADBC, several times as fast, where the extra `postgres` is installed."""
@@ -59,7 +60,7 @@ class SqlDatabaseConnector(SourceConnector):
         return self.tables
 
     def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
-        require_file(self.connection_string)
+        require_usable(self.connection_string)
         with naming_server(self.connection_string):
             return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
 
@@ -82,7 +83,7 @@ class SqlDatabaseConnector(SourceConnector):
             raise SourceRejected(
                 f"The database has no table {', '.join(missing)}. It has: {', '.join(sorted(known)) or 'none'}."
             )
-        return f"{dialect} answers, with all {len(self.tables)} tables"
+        return f"{dialect} answers, with {'all ' * (len(self.tables) > 1)}{number_of(len(self.tables), 'table')}"
 
     def newest(self, extraction: Extraction) -> Any:
         """`max` of the cursor column, under the resource's own condition."""
@@ -132,7 +133,7 @@ class SqlDatabaseConnector(SourceConnector):
     def _connected(self) -> Iterator[sa.Connection]:
         import sqlalchemy as sa
 
-        require_file(self.connection_string)
+        require_usable(self.connection_string)
         engine = sa.create_engine(self.connection_string)
         try:
             with naming_server(self.connection_string), engine.connect() as connection:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from floe_ingestion.errors import KeyViolation, PermanentError, SourceRejected, SourceUnavailable
+from floe_ingestion.errors import ConfigurationError, KeyViolation, PermanentError, SourceRejected, SourceUnavailable
 from floe_ingestion.loading import source_from
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.sources.sql_database import SqlDatabaseConnector
@@ -521,6 +521,19 @@ def test_a_missing_file_is_told_and_not_made(tmp_path: Path, lake: Lake) -> None
         with pytest.raises(SourceRejected, match=rf"There is no file {tmp_path}/shp\.db, which `connection_string`"):
             connecting()
     assert not (tmp_path / "shp.db").exists()
+
+
+@pytest.mark.parametrize("url", ["postgresql://u@host:port/db", "postgresql://u:pass/word@host:5432/db"])
+def test_a_port_that_is_no_number_is_told_without_what_it_may_be_of_a_password(url: str, lake: Lake) -> None:
+    with pytest.raises(SourceRejected, match="is no number, or its password holds a /") as caught:
+        lake.load(pipeline(url, "t"))
+
+    assert "pass" not in str(caught.value).replace("password", "")
+
+
+def test_all_tables_are_named_one_by_one(lake: Lake) -> None:
+    with pytest.raises(ConfigurationError, match=r"tables\[0\]: '\*' is no table: .*`tables: \[customers, products\]`"):
+        source_from("sql_database", "raw", {"connection_string": "sqlite:///x.db", "tables": ["*"]})
 
 
 def test_a_mysql_server_that_does_not_answer_is_named_with_its_port(lake: Lake) -> None:
