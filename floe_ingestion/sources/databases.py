@@ -41,8 +41,8 @@ def require_usable(url: str) -> None:
         make_url(url)
     except ValueError:  # it says what it met, which may be a part of the password
         raise SourceRejected(
-            "The port in `connection_string` is no number, or its password holds a / or @ that stands for itself. "
-            "Write e.g. postgresql://user@host:5432/database, and %2F for /, %40 for @ in a password."
+            "The port in `connection_string` is no number, or no host stands behind the password. "
+            "Write e.g. postgresql://user@host:5432/database."
         ) from None
     match = _SQLITE.match(url)
     if match is not None and not Path(match["path"]).exists():

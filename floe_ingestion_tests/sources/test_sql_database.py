@@ -523,12 +523,12 @@ def test_a_missing_file_is_told_and_not_made(tmp_path: Path, lake: Lake) -> None
     assert not (tmp_path / "shp.db").exists()
 
 
-@pytest.mark.parametrize("url", ["postgresql://u@host:port/db", "postgresql://u:pass/word@host:5432/db"])
+@pytest.mark.parametrize("url", ["postgresql://u@host:port/db", "postgresql://u:secret/db"])
 def test_a_port_that_is_no_number_is_told_without_what_it_may_be_of_a_password(url: str, lake: Lake) -> None:
-    with pytest.raises(SourceRejected, match="is no number, or its password holds a /") as caught:
+    with pytest.raises(SourceRejected, match="is no number, or no host stands behind the password") as caught:
         lake.load(pipeline(url, "t"))
 
-    assert "pass" not in str(caught.value).replace("password", "")
+    assert "secret" not in str(caught.value)
 
 
 def test_all_tables_are_named_one_by_one(lake: Lake) -> None:
