@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -17,14 +17,13 @@ from floe_ingestion.formats import number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of
 from floe_ingestion.sources.databases import below, listed, naming_server, require_usable
 from floe_ingestion.sources.instants import as_moment, as_text
+from floe_ingestion.sources.sqlite_times import between, query_by_cursor
 from floe_ingestion.spec import Names, TableSpec
 from floe_ingestion.staging import FOREIGN_KEYS, ColumnKind, Window
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from dlt.extract.resource import DltResource
-
-_SQLITE_TIME = "%Y-%m-%d %H:%M:%f"
 
 
 class TableResource(ResourceSpec):
@@ -207,7 +206,7 @@ def _narrowed(resource: TableResource, window: Window | None) -> Any:
     def narrow(query: Any, table: sa.Table, incremental: Any, engine: sa.Engine) -> Any:
 
         if engine.dialect.name == "sqlite" and incremental is not None:
-            query = _sqlite_query(query, table, incremental)
+            query = query_by_cursor(query, table, incremental)
         if window is not None:
             query = query.where(_window_condition(table, window, engine.dialect.name))
         if resource.where:
@@ -239,7 +238,7 @@ def _window_condition(table: sa.Table, window: Window, dialect: str) -> Any:
     # Of texts and dates whole days are asked for; which rows are of the window, the table's type decides.
     start, end = (window.whole_days() if kind in ("text", "date") else window).bounds(kind)
     if dialect == "sqlite" and isinstance(start, datetime) and isinstance(end, datetime):
-        return _sqlite_between(column, start, end)
+        return between(column, start, end)
     return sa.and_(column >= start, column < end)
 
 
@@ -269,38 +268,3 @@ def _kind(column: sa.Column[Any]) -> ColumnKind:
         if isinstance(type_, sql_type):
             return kind  # type: ignore[return-value]
     raise SourceRejected(f"Column {column.name!r} is {type_}; partitions need a date, a time, text or an integer.")
-
-
-def _sqlite_query(query: Any, table: sa.Table, incremental: Any) -> Any:
-    """The query by cursor, in words that SQLite answers right.
-
-    SQLite keeps times as text, with or without fractions, and SQLAlchemy compares them as text: a row of
-    exactly midnight sorts before `00:00:00.000000` and would be lost. dlt filters what comes back exactly, so
-    that it is enough never to ask for too little.
-    """
-    import sqlalchemy as sa
-
-    last, end = incremental.get_current_range()
-    column = table.c[incremental.get_cursor_column_name()]
-    if last is None or incremental.last_value_func is not max or not isinstance(column.type, sa.DateTime):
-        return query
-    condition = _sqlite_between(column, last, end)
-    if incremental.on_cursor_value_missing == "include":
-        condition = sa.or_(condition, column.is_(None))
-    query = table.select().where(condition)
-    if incremental.row_order:
-        query = query.order_by(column.asc() if incremental.row_order == "asc" else column.desc())
-    return query
-
-
-def _sqlite_between(column: sa.Column[Any], start: datetime, end: datetime | None) -> Any:
-    import sqlalchemy as sa
-
-    moment = sa.func.strftime(_SQLITE_TIME, column)
-    inside = moment >= start.strftime("%Y-%m-%d %H:%M:%S.") + f"{start.microsecond // 1000:03d}"
-    if end is not None:
-        # strftime knows milliseconds: the next one is asked for, so that nothing before `end` is missed.
-        last = end + timedelta(milliseconds=1) if end.microsecond % 1000 else end
-        inside = sa.and_(inside, moment < last.strftime("%Y-%m-%d %H:%M:%S.") + f"{last.microsecond // 1000:03d}")
-    # What strftime cannot read is no reason to leave a row out: reading the value will say what is wrong with it.
-    return sa.or_(inside, sa.and_(moment.is_(None), column.is_not(None)))
