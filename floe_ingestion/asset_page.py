@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from floe_ingestion.formats import number_of
 from floe_ingestion.staging import ColumnFacts, ForeignKey, Landed, StagedTable
 from floe_ingestion.translator import source_key
 
@@ -44,10 +45,10 @@ def sentence(landed: Landed, staged: StagedTable) -> str:
     """What a commit did, for the run's log."""
     if landed.already_landed:
         return f"{landed.table}: this run landed it before; nothing was written again"
-    changed = f"{landed.rows_added:,} rows added"
+    changed = f"{number_of(landed.rows_added, 'row')} added"
     changed += f", {landed.rows_updated:,} updated" if landed.rows_updated else ""
     changed += f", {landed.rows_deleted:,} replaced" if landed.rows_deleted else ""
-    return f"{landed.table}: {changed} in {staged.seconds:.1f} s; {landed.rows_total:,} rows in all"
+    return f"{landed.table}: {changed} in {staged.seconds:.1f} s; {number_of(landed.rows_total, 'row')} in all"
 
 
 def first_rows(staged: StagedTable) -> str:

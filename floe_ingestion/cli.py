@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import click
 
 from floe_ingestion.cli_audit import audit
-from floe_ingestion.cli_base import DEBUG, FAILURE, command, print_rows, spec_option, table_of
+from floe_ingestion.cli_base import DEBUG, FAILURE, Group, command, print_rows, spec_option, table_of
 from floe_ingestion.cli_pools import pools
 from floe_ingestion.cli_tables import cursor, maintain
 from floe_ingestion.errors import ConfigurationError
+from floe_ingestion.formats import number_of
 from floe_ingestion.version import __version__
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from floe_ingestion.spec import Spec
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="floe-ingestion")
 def main() -> None:
     """Databases, APIs and files into Apache Iceberg tables."""
@@ -44,7 +45,7 @@ def validate(spec_path: str, connect: bool) -> None:
 
     spec = load_spec(spec_path)
     tables = sum(len(source.tables) for source in spec.sources)
-    click.echo(f"{spec.path} is right: {len(spec.sources)} sources, {tables} tables.")
+    click.echo(f"{spec.path} is right: {number_of(len(spec.sources), 'source')}, {number_of(tables, 'table')}.")
     places = [(source.config, f"{source.place}.config") for source in spec.sources]
     places += [(plugin.config, f"{spec.path}: plugins.{name}.config") for name, plugin in spec.plugins]
     for config, at in places:
@@ -84,9 +85,13 @@ def sources(spec_path: str) -> None:
 def options(source_type: str) -> None:
     """Show what the `config` of a source of TYPE may hold, as Markdown."""
     from floe_ingestion.sources.options import options_of
-    from floe_ingestion.sources.registry import connector_class
+    from floe_ingestion.sources.registry import ConnectorNotFound, connector_class
 
-    click.echo(options_of(connector_class(source_type)), nl=False)
+    try:
+        connector = connector_class(source_type)
+    except ConnectorNotFound as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(options_of(connector), nl=False)
 
 
 @main.command()
@@ -158,7 +163,7 @@ def _connect(spec: Spec) -> bool:
 
     def catalog() -> str:
         schemas = lake_of(spec).connect().list_namespaces()
-        return f"the {spec.plugins.catalog.type} catalog answers, with {len(schemas)} schemas"
+        return f"the {spec.plugins.catalog.type} catalog answers, with {number_of(len(schemas), 'schema')}"
 
     folder = Path(spec.path).resolve().parent
     checks: list[tuple[str, Callable[[], str]]] = [("catalog", catalog)]

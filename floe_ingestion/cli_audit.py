@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from floe_ingestion.cli_base import command, print_rows, spec_option, table_of
+from floe_ingestion.cli_base import Group, command, print_rows, spec_option, table_of
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 
-@click.group()
+@click.group(cls=Group)
 def audit() -> None:
     """Look at loads that were not published, publish them all the same, or drop them."""
 

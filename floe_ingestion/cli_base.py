@@ -16,8 +16,25 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 FAILURE, USAGE = 1, 2
+_LONGEST_SENTENCE = 300
 DEBUG = "floe_ingestion.debug"
 """Where click's context says whether tracebacks are wanted."""
+
+
+class Command(click.Command):
+    """A command that a group lists with its whole first sentence, which click would cut to one line."""
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        return super().get_short_help_str(max(limit, _LONGEST_SENTENCE))
+
+
+class Group(click.Group):
+    """A group of such commands, listed likewise."""
+
+    command_class = Command
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        return super().get_short_help_str(max(limit, _LONGEST_SENTENCE))
 
 
 def spec_option(function: Callable[..., Any]) -> Callable[..., Any]:

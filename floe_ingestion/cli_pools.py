@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from floe_ingestion.cli_base import command, print_rows, spec_option
+from floe_ingestion.cli_base import Command, command, print_rows, spec_option
 
 if TYPE_CHECKING:
     from floe_ingestion.pools import Pool
 
 
-@click.command()
+@click.command(cls=Command)
 @spec_option
 @click.option("--apply", is_flag=True, help="Give the instance the limits that floe.yaml asks for.")
 @command

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from floe_ingestion.cli_base import FAILURE, command, spec_option, table_of
+from floe_ingestion.cli_base import FAILURE, Command, Group, command, spec_option, table_of
 from floe_ingestion.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _OPERATIONS = ("compact", "expire", "orphans")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("names", metavar="[SOURCE]...", nargs=-1)
 @spec_option
 @click.option("--expire", is_flag=True, help="Expire old snapshots, with their files.")
@@ -47,7 +47,7 @@ def maintain(names: tuple[str, ...], spec_path: str, dry_run: bool, as_json: boo
         sys.exit(FAILURE)
 
 
-@click.group()
+@click.group(cls=Group)
 def cursor() -> None:
     """Look at the cursor of a table, or change it: where its next load starts."""
 

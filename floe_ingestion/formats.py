@@ -46,6 +46,11 @@ def did_you_mean(met: str, known: Collection[str]) -> str:
     return f" Did you mean {near!r}?" if near else ""
 
 
+def number_of(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`, `1,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def nearest(met: str, known: Collection[str]) -> str | None:
     """The word of `known` that `met` is probably a misspelling of."""
     spelled = {word.lower(): word for word in sorted(known)}

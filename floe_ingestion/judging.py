@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.errors import ConfigurationError
+from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg.distinct import repeated, strangers
 from floe_ingestion.iceberg.inspection import Inspection, comparable
 from floe_ingestion.iceberg.report import changed_columns, new_columns
@@ -81,14 +82,16 @@ def _row_count(check: RowCountCheck, subject: Subject, look: Inspection) -> Verd
         facts["rows before"] = before
     faults: list[str] = []
     if check.min is not None and rows < check.min:
-        faults.append(f"{rows:,} rows, expected at least {check.min:,}")
+        faults.append(f"{number_of(rows, 'row')}, expected at least {check.min:,}")
     if check.max is not None and rows > check.max:
-        faults.append(f"{rows:,} rows, expected at most {check.max:,}")
+        faults.append(f"{number_of(rows, 'row')}, expected at most {check.max:,}")
     if check.max_change is not None and before:
         change = (rows - before) / before
         facts["change"] = round(change, 6)
         if abs(change) > check.max_change:
-            faults.append(f"{before:,} rows became {rows:,} ({change:+.1%}), expected at most ±{check.max_change:.1%}")
+            faults.append(
+                f"{number_of(before, 'row')} became {rows:,} ({change:+.1%}), expected at most ±{check.max_change:.1%}"
+            )
     if check.reconcile and subject.staged is not None and subject.landed is not None:
         counted, broken = unreconciled(subject.staged, subject.landed, before, rows, subject.moment.expired)
         facts |= counted
@@ -100,7 +103,7 @@ def _told(check: RowCountCheck, rows: int, facts: Mapping[str, Any]) -> str:
     limits = [f"at least {check.min:,}"] if check.min is not None else []
     limits += [f"at most {check.max:,}"] if check.max is not None else []
     limits += [f"a change of at most ±{check.max_change:.1%}"] if check.max_change is not None else []
-    told = f"{rows:,} rows" + (f", expected {' and '.join(limits)}" if limits else "")
+    told = number_of(rows, "row") + (f", expected {' and '.join(limits)}" if limits else "")
     return f"{told}; rows read, staged and landed agree" if "rows staged" in facts else told
 
 
@@ -118,7 +121,7 @@ def _freshness(check: FreshnessCheck, subject: Subject, look: Inspection) -> Ver
 
 def _not_null(check: NotNullCheck, look: Inspection) -> Verdict:
     nulls = {column: look.nulls(found) for column in check.columns if (found := field_of(column, look)) is not None}
-    met = [f"{count:,} rows without {column!r}" for column, count in nulls.items() if count]
+    met = [f"{number_of(count, 'row')} without {column!r}" for column, count in nulls.items() if count]
     expected = "expected none" if met else f"every row has {', '.join(map(repr, check.columns))}"
     facts = {f"nulls in {column}": count for column, count in nulls.items()}
     return Verdict(not met, ", ".join([*met, expected]), facts)
@@ -135,9 +138,10 @@ def _unique(check: UniqueCheck, subject: Subject, look: Inspection, folder: Path
     names = ", ".join(columns)
     facts: dict[str, Any] = {"rows": counted.rows, "rows too many": counted.surplus, "keys repeated": counted.keys}
     if not counted.keys:
-        return Verdict(True, f"({names}) is different in each of {counted.rows:,} rows", facts)
+        return Verdict(True, f"({names}) is different in each of {number_of(counted.rows, 'row')}", facts)
     facts["examples"] = _shown([key[0] if len(key) == 1 else key for key in counted.examples])
-    told = f"{counted.keys:,} values of ({names}) are there more than once ({counted.surplus:,} rows too many)"
+    values, more = number_of(counted.keys, "value"), number_of(counted.surplus, "row")
+    told = f"{values} of ({names}) more than once ({more} too many)"
     return Verdict(False, f"{told}, such as {facts['examples']}; expected each once", facts)
 
 
@@ -151,7 +155,7 @@ def _accepted_values(check: AcceptedValuesCheck, look: Inspection) -> Verdict:
     if not found.rows:
         return Verdict(True, f"no other value in {check.column!r}; {expected}", facts)
     facts["examples"] = _shown(found.examples)
-    told = f"{found.rows:,} rows with other values in {check.column!r}, such as {facts['examples']}"
+    told = f"{number_of(found.rows, 'row')} with other values in {check.column!r}, such as {facts['examples']}"
     return Verdict(False, f"{told}; {expected}", facts)
 
 

@@ -14,10 +14,12 @@ from typing import Any
 
 from pydantic import Field
 
+from floe_ingestion.choices import check_choices
 from floe_ingestion.errors import ConfigurationError, PluginError
 from floe_ingestion.formats import nearest
 from floe_ingestion.mistakes.report import Model, Report
 from floe_ingestion.mistakes.sentences import scrubbed
+from floe_ingestion.mistakes.variables import check_variables
 from floe_ingestion.mistakes.yaml_file import YamlFile, YamlPath, is_list, is_mapping, shown
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.resolution import (
@@ -30,6 +32,7 @@ from floe_ingestion.resolution import (
     distinct,
     landings,
 )
+from floe_ingestion.secrets import empty_variables
 from floe_ingestion.sources.base import ResourceSpec, SourceConnector
 from floe_ingestion.sources.registry import connector_class
 from floe_ingestion.spec import DefaultsSpec, PluginsSpec, SourceSpec, Spec, StrictModel
@@ -123,6 +126,9 @@ def connector_of(source: SourceSpec, config: Mapping[str, Any]) -> SourceConnect
     """
     report = Report(source.place)
     connector = report.validated(connector_class(source.type), dict(config), ("config",)).model
+    if connector is None:
+        for name, place in empty_variables(dict(source.config), "config"):
+            report.add(("config",), f"the environment variable {name}, which {place} names, is empty. Give it a value")
     report.close()
     if connector is None:
         raise ConfigurationError(f"{source.place} has a `config` that nothing could be made of.")
@@ -151,7 +157,9 @@ def _plugins(data: Mapping[str, Any], keys: Sequence[str], report: Report) -> Pl
         for key in keys:
             if key not in SECTIONS and nearest(key, ["plugins"]):
                 report.add((key,), "is not read. Did you mean 'plugins'?")
-    return report.validated(PluginsSpec, data.get("plugins", {}), ("plugins",)).model or PluginsSpec()
+    plugins = report.validated(PluginsSpec, data.get("plugins", {}), ("plugins",)).model or PluginsSpec()
+    check_choices(plugins, report)
+    return plugins
 
 
 def _section(data: Mapping[str, Any], keys: Sequence[str], report: Report) -> Mapping[str, Any]:
@@ -208,6 +216,7 @@ def _resources(source: Any, at: YamlPath, report: Report, find: _Find) -> tuple[
         return None
     if not is_mapping(config):
         return None
+    check_variables(config, (*at, "config"), report)
     return _resource_specs(connector, config, (*at, "config"), report)
 
 

@@ -23,6 +23,7 @@ from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.secrets import expand
 from floe_ingestion.spec import SourceSpec, TableSpec
 from floe_ingestion.staging import LoadRequest, Provenance, StagedTable
+from floe_ingestion.unseen import timeless, unseen
 
 if TYPE_CHECKING:
     from dlt.extract.resource import DltResource
@@ -147,7 +148,10 @@ def _stage_table(
         schema = schema_of(spec, known)
         step = SinkStep(load.sink, types_of(spec, schema, resource, told, known), connector.json_rows)
         state = extract(spec, resource, step, schema, before, folder)
-        warnings = () if load.close() else behind(connector, extraction, before)
+        landed = load.close()
+        warnings = unseen(spec, load, landed)
+        if not landed:
+            warnings += behind(connector, extraction, before) + timeless(connector, extraction)
         names = {name: step.names.get(came, came) for name, came in plan.came_as.items() if name not in plan.constants}
         return load.staged(
             provenance=request.provenance.get(spec.resource, Provenance()),

@@ -64,7 +64,7 @@ def landings(
     for resource, place in resources:
         name = _table_name(source.destination, resource, place, report)
         if name is not None:
-            table = _table(source, resource, defaults, name)
+            table = _table(source, resource, defaults, name, alone=len(resources) == 1)
             own = resource.incremental is not None
             found.append(Landing(table, place, (*place, "incremental") if own else (*at, "incremental")))
     _check_names_of_one_table(source.destination, [resource for resource, _ in resources], at, report)
@@ -238,7 +238,9 @@ def _check_checks(
                 report.add(place, mistake)
 
 
-def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, name: tuple[str, ...]) -> TableSpec:
+def _table(
+    source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, name: tuple[str, ...], alone: bool
+) -> TableSpec:
     destination, usual = source.destination, resource.usual
     disposition = _first("write_disposition", resource, destination, defaults, usual) or "append"
     nested = _first("nested", resource, destination, defaults) or "json"
@@ -256,6 +258,8 @@ def _table(source: SourceSpec, resource: ResourceSpec, defaults: DefaultsSpec, n
         "primary_key": _first("primary_key", resource, destination, usual) or (),
         "nested": nested,
         "columns": _columns({**texts, **usual.columns}, _columns(destination.columns, resource.columns)),
+        # Of several tables, each need not have all that is said of them together.
+        "declared": tuple({**(destination.columns if alone else {}), **resource.columns}),
         "incremental": _first("incremental", resource, source) or _usual_cursor(source, resource, disposition),
         "partitions": source.partitions,
         "checks": _given("checks", resource, source, defaults) or (),

@@ -14,6 +14,7 @@ import dagster as dg
 
 from floe_ingestion.definitions import build_definitions
 from floe_ingestion.errors import ConfigurationError
+from floe_ingestion.formats import number_of
 from floe_ingestion.loading import load_spec
 from floe_ingestion.partitions import known_keys
 from floe_ingestion.schedules import job_name
@@ -70,7 +71,8 @@ class SourceResult:
     def lines(self) -> list[str]:
         """For people."""
         lines = [
-            f"{table}: {metadata.get('rows added', 0):,} rows added, {metadata.get('rows updated', 0):,} updated, "
+            f"{table}: {number_of(metadata.get('rows added', 0), 'row')} added, "
+            f"{metadata.get('rows updated', 0):,} updated, "
             f"{metadata.get('dagster/row_count', 0):,} in all"
             for table, metadata in self.tables.items()
         ]

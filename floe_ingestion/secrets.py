@@ -54,6 +54,11 @@ def variables(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
             yield from variables(item, f"{place}[{index}]")
 
 
+def empty_variables(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Those of `variables` that are set to an empty text."""
+    yield from ((name, where) for name, where in variables(value, place) if os.environ.get(name) == "")
+
+
 def hide(value: str) -> None:
     """Let `redact` hide `value`, and its password where it is a URL with one, however they are written."""
     found = [value]

@@ -40,6 +40,7 @@ from floe_ingestion.spec_runs import MaintenanceSpec as MaintenanceSpec
 from floe_ingestion.spec_runs import RetrySpec as RetrySpec
 from floe_ingestion.spec_runs import ScheduleSpec as ScheduleSpec
 from floe_ingestion.spec_runs import StrictModel as StrictModel
+from floe_ingestion.spec_terms import ColumnType, PartitionTerms
 from floe_ingestion.spec_triggers import Automation as Automation
 from floe_ingestion.spec_triggers import FreshnessSpec as FreshnessSpec
 from floe_ingestion.spec_triggers import SensorSpec as SensorSpec
@@ -79,7 +80,7 @@ Contract = Annotated[ContractSpec, BeforeValidator(_contract_word)]
 class ColumnSpec(StrictModel):
     """A declared column: its Iceberg type (`long`, `decimal(10, 2)`, `timestamptz`, …) and what it means."""
 
-    type: str | None = None
+    type: ColumnType | None = None
     description: str | None = None
 
 
@@ -119,7 +120,7 @@ class DestinationSpec(StrictModel):
     schema_contract: Contract | None = None
     nested: Nested | None = None
     columns: Columns = Field(default={})
-    partition_by: Names = ()
+    partition_by: PartitionTerms = ()
     properties: Mapping[str, str] = {}
     publish: Publish = "direct"
     """`audit`: on a branch, until the checks that are marked `gate: true` hold."""
@@ -234,6 +235,8 @@ class TableSpec(StrictModel):
     schema_contract: ContractSpec = ContractSpec()
     nested: Nested = "json"
     columns: Columns = Field(default={})
+    declared: tuple[str, ...] | None = None
+    """Those of `columns` that rows are expected to have; None for all of them."""
     partition_by: tuple[str, ...] = ()
     properties: Mapping[str, str] = {}
     incremental: IncrementalSpec | None = None

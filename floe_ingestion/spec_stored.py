@@ -25,6 +25,7 @@ from floe_ingestion.spec import (
     TableSpec,
     WriteDisposition,
 )
+from floe_ingestion.spec_terms import AnyTerms
 
 PREFIX = "floe/"
 
@@ -56,7 +57,7 @@ class StoreSettings(_Settings):
     primary_key: Names = ()
     partition_column: Name | Mapping[str, Name] | None = None
     """Which partition a row belongs to; for several dimensions by their names, which are the default."""
-    partition_by: Names = ()
+    partition_by: AnyTerms = ()
     schema_contract: Contract = ContractSpec()
     columns: Columns = Field(default={})
     properties: Mapping[str, str] = {}

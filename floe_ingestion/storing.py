@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from floe_ingestion.errors import OutsideWindow
+from floe_ingestion.formats import number_of
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import Provenance, StagedTable, Window
+from floe_ingestion.unseen import unseen
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -37,9 +39,9 @@ def stage_rows(
         load.plan.key = spec.primary_key if spec.write_disposition == "merge" else ()
         for batch in batches:
             load.sink.write(batch)
-        load.close()
+        any_landed = load.close()
         _require_inside(spec, load.sink)
-        return load.staged(provenance=provenance)
+        return load.staged(provenance=provenance, warnings=unseen(spec, load, any_landed))
 
 
 def _require_inside(spec: TableSpec, sink: ParquetSink) -> None:
@@ -47,8 +49,8 @@ def _require_inside(spec: TableSpec, sink: ParquetSink) -> None:
     outside, unknown = sink.discarded.get("outside window", 0), sink.discarded.get("no partition", 0)
     if outside or unknown:
         columns = ", ".join(repr(each.column) for each in (spec.partitions, *spec.more_partitions) if each)
-        without = f", and {unknown} rows without a value there" if unknown else ""
+        without = f", and {number_of(unknown, 'row')} without a value there" if unknown else ""
         raise OutsideWindow(
-            f"{spec}: the asset returned {outside} rows whose {columns} lies outside the partition being "
+            f"{spec}: the asset returned {number_of(outside, 'row')} whose {columns} lies outside the partition being "
             f"materialized{without}. Nothing was written. Return the rows of the partition alone."
         )

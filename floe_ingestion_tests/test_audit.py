@@ -115,7 +115,7 @@ def test_a_failed_gate_leaves_main_as_it_was_and_says_what_it_found(project: Pro
     (branch,) = branches(table)
     assert failure(result).startswith(
         f"raw.things: the load stays on the branch {branch}, and main is as it was, because of not_null_name: "
-        f"1 rows without 'name', expected none."
+        f"1 row without 'name', expected none."
     )
     assert f"floe-ingestion audit publish raw.things {branch}" in failure(result)
     assert result.get_asset_materialization_events() == []
@@ -267,7 +267,7 @@ def test_every_way_to_land_can_be_audited(lake: Lake, disposition: str, after: l
     first = lake.table("raw.numbers").metadata.current_snapshot_id
     spec = table_spec(publish="audit", checks=[gate], **how)
 
-    with pytest.raises(GateFailed, match="1 rows without 'word'"):
+    with pytest.raises(GateFailed, match="1 row without 'word'"):
         landed(lake, staged(lake, spec, [{"id": 2, "word": "b"}, {"id": 3, "word": None}], key=key))
     assert lake.table("raw.numbers").metadata.current_snapshot_id == first
     assert on_branch(lake.table("raw.numbers")) == after
@@ -280,7 +280,7 @@ def test_a_partition_is_replaced_when_it_is_published_and_not_before(lake: Lake)
     load(lake, table_spec(), [{"id": 1, "word": "de"}, {"id": 2, "word": "fr"}, {"id": 3, "word": "fr"}])
     window = Window("word", values=("fr",))
 
-    with pytest.raises(GateFailed, match="1 rows, expected at least 2"):
+    with pytest.raises(GateFailed, match="1 row, expected at least 2"):
         landed(lake, staged(lake, audited_spec(), [{"id": 4, "word": "fr"}], window=window))
     assert lake.values("raw.numbers") == [1, 2, 3]
     landed(lake, staged(lake, audited_spec(), [{"id": 5, "word": "fr"}, {"id": 6, "word": "fr"}], window=window))
@@ -474,7 +474,7 @@ def test_the_plugin_gates_outside_dagster_too(project: Project) -> None:
         "checks": [GATE],
     }
 
-    with pytest.raises(GateFailed, match="1 rows without 'name'"):
+    with pytest.raises(GateFailed, match="1 row without 'name'"):
         plugin.run_pipeline(plugin.create_pipeline("sql_database", "raw.things", entry))
 
     assert project.rows("raw.things") == []

@@ -227,7 +227,7 @@ def test_a_partitioned_run_is_judged_by_its_partition(visits: Project) -> None:
     met = facts(result, "row_count")
     assert (met["rows"], met["partition"]) == (2, "2024-03-02")
     assert met["snapshot id"] == str(visits.snapshots("bronze.visits")[-1].snapshot_id)
-    assert evaluations(result)["not_null_page"].description == "1 rows without 'page', expected none"
+    assert evaluations(result)["not_null_page"].description == "1 row without 'page', expected none"
     answered = {name: facts(result, name)["answered from"] for name in verdicts(result)}
     assert answered == dict.fromkeys(answered, "metadata") | {"unique_id": "rows"}
 
@@ -389,7 +389,7 @@ def test_the_command_line_tells_what_was_found(project: Project, monkeypatch: py
     assert result.success
     assert result.lines()[2:] == [
         "bronze.orders: row_count warns: 2 rows, expected at least 3",
-        "bronze.customers: not_null_id failed: 1 rows without 'id', expected none",
+        "bronze.customers: not_null_id failed: 1 row without 'id', expected none",
     ]
     assert result.as_dict()["checks"][0]["severity"] == "warn"
 

@@ -95,7 +95,13 @@ def test_a_run_that_fails_exits_with_1(project: Project) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run", "nowhere"], ["run", "--no-such-option"], ["validate", "--spec", "nowhere.yaml"], ["frobnicate"]],
+    [
+        ["run", "nowhere"],
+        ["run", "--no-such-option"],
+        ["validate", "--spec", "nowhere.yaml"],
+        ["frobnicate"],
+        ["options", "sql"],
+    ],
     ids=" ".join,
 )
 def test_wrong_usage_and_wrong_configuration_exit_with_2(project: Project, arguments: list[str]) -> None:
@@ -108,6 +114,8 @@ def test_wrong_usage_and_wrong_configuration_exit_with_2(project: Project, argum
 
 def test_help_and_version_are_there() -> None:
     assert "validate" in call("-h").stdout
+    for group in ([], ["audit"], ["cursor"]):
+        assert "..." not in call(*group, "-h").stdout.partition("Commands:")[2], "no sentence is cut"
     assert call("--version").stdout == f"floe-ingestion, version {__version__}\n"
 
 
@@ -155,8 +163,8 @@ def test_validating_touches_nothing(project: Project) -> None:
 def test_connecting_says_of_each_that_it_answers(project: Project) -> None:
     assert call("validate", "--connect").stdout.splitlines()[1:] == [
         "  catalog: the sql catalog answers, with 0 schemas",
-        "  shop: sqlite answers, with all 1 tables",
-        "  site: sqlite answers, with all 1 tables",
+        "  shop: sqlite answers, with 1 table",
+        "  site: sqlite answers, with 1 table",
     ]
 
 
@@ -249,7 +257,7 @@ def test_all_sources_are_run_unless_some_are_named(project: Project) -> None:
 
     assert result.stdout.splitlines() == [
         "bronze.orders: 2 rows added, 0 updated, 2 in all",
-        "bronze.visits: 1 rows added, 0 updated, 1 in all",
+        "bronze.visits: 1 row added, 0 updated, 1 in all",
     ]
 
 
@@ -331,7 +339,8 @@ ingestion:
 def test_a_plugin_that_is_not_installed_is_told(project: Project) -> None:
     project.write(SPEC + "plugins: {ingestion: {type: lorry}}\n")
 
-    assert "shop failed: No ingestion plugin is named 'lorry'" in call("run", "shop", exits=1).stdout
+    for command in ("run", "validate"):
+        assert "plugins.ingestion.type: No ingestion plugin is named 'lorry'" in call(command, exits=2).stderr
 
 
 # history

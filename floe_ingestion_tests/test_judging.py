@@ -120,7 +120,7 @@ def test_null_values_are_counted_by_column(lake: Lake) -> None:
 
     (verdict,) = found(lake, rows, {"type": "not_null", "columns": ["id", "name"]}).values()
 
-    assert verdict.sentence == "1 rows without 'id', 1 rows without 'name', expected none"
+    assert verdict.sentence == "1 row without 'id', 1 row without 'name', expected none"
     assert (verdict.facts["nulls in id"], verdict.facts["answered from"]) == (1, "metadata")
 
 
@@ -139,7 +139,7 @@ def test_repeated_keys_are_found_and_nulls_are_no_key(lake: Lake) -> None:
     (verdict,) = found(lake, rows, {"type": "unique", "columns": ["id", "at"]}).values()
 
     assert verdict.sentence == (
-        "1 values of (id, at) are there more than once (1 rows too many), such as (1, 'x'); expected each once"
+        "1 value of (id, at) more than once (1 row too many), such as (1, 'x'); expected each once"
     )
     assert verdict.facts["rows"] == 3
 
@@ -149,7 +149,7 @@ def test_unique_is_about_the_key_where_it_names_no_columns(lake: Lake) -> None:
 
     (verdict,) = found(lake, rows, {"type": "unique"}, primary_key=("id",)).values()
 
-    assert "values of (id)" in verdict.sentence
+    assert "1 value of (id)" in verdict.sentence
 
 
 def test_versions_of_a_row_are_told_apart_by_when_they_began(lake: Lake, shop: Shop) -> None:
@@ -172,7 +172,7 @@ def test_values_that_are_not_accepted_are_counted_and_shown(lake: Lake) -> None:
 
     assert passed(met) == {"accepted_values_status": False, "accepted_values_id": True}
     assert met["accepted_values_status"].sentence == (
-        "1 rows with other values in 'status', such as lost; expected open, paid"
+        "1 row with other values in 'status', such as lost; expected open, paid"
     )
 
 

@@ -29,9 +29,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plugins", "plugins.*"),
     ("iceberg", "iceberg.*"),
     ("sources", "sources.*"),
-    ("resolution", "loading"),
+    ("resolution", "choices", "loading"),
     (
-        *("sink", "rows", "row_types", "nested_types", "value_types", "facts", "behind", "extraction", "pipeline"),
+        *("sink", "rows", "row_types", "nested_types", "value_types", "facts", "behind", "unseen"),
+        *("extraction", "pipeline"),
         *("lake", "upkeep", "frames", "storing"),
         *("verdict", "reconciling", "judging", "landing"),
     ),
@@ -223,7 +224,12 @@ def test_the_package_is_typed() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["floe_ingestion", "floe_ingestion.plugins", "floe_ingestion.loading", "floe_ingestion.cli"]
+    "module",
+    [
+        *("floe_ingestion", "floe_ingestion.plugins", "floe_ingestion.cli"),
+        # What loading a floe.yaml imports for its plugins.
+        "floe_ingestion.loading, floe_ingestion.iceberg.catalogs_rest, floe_ingestion.iceberg.storages",
+    ],
 )
 def test_importing_it_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{name.partition('.')[0] for name in sys.modules}} & set({HEAVY})))"

@@ -170,13 +170,13 @@ def test_plugins_default_to_dlt_a_sqlite_catalog_and_a_local_warehouse(load: Any
     entry = "{name: a, type: parcels, config: {base_url: x, resources: [a]}, destination: {schema: s}}"
     ingestion = f"ingestion: {{sources: [{entry}]}}"
     plain = load(ingestion).plugins
-    chosen = load("plugins: {catalog: {type: polaris, config: {uri: '${URI}'}}}\n" + ingestion).plugins
+    chosen = load("plugins: {catalog: {type: sql, config: {uri: '${URI}'}}, storage: {type: s3}}\n" + ingestion).plugins
 
     assert (plain.ingestion.type, plain.catalog.type, plain.storage.type) == ("dlt", "sql", "local")
     assert (chosen.catalog.type, chosen.catalog.config, chosen.storage.type) == (
-        "polaris",
+        "sql",
         {"uri": "${URI}"},
-        "local",
+        "s3",
     )
 
 

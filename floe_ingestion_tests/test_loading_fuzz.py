@@ -18,7 +18,7 @@ from floe_ingestion_tests.parcels import ENTRY_POINT, install
 WHOLE = yaml.safe_load("""
 plugins:
   ingestion: {type: dlt}
-  catalog: {type: polaris, config: {uri: 'https://x', credential: '${CREDENTIAL}'}}
+  catalog: {type: polaris, config: {uri: 'https://x', warehouse: w, credential: '${CREDENTIAL}'}}
 ingestion:
   defaults:
     write_disposition: append

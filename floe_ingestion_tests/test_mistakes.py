@@ -66,6 +66,33 @@ def mistakes(tmp_path: Path) -> Mistakes:
         ("plugin: {}" + HUB, "plugin", "is not read. Did you mean 'plugins'?"),
         ("plugins: {catalog: polaris}" + HUB, "plugins.catalog", "is a text; write a mapping (`key: value`)"),
         ("plugins: {catalog: {}}" + HUB, "plugins.catalog.type", "is missing; write `type: sql`"),
+        # Plugins
+        (
+            "plugins: {storage: {type: s4}}" + HUB,
+            "plugins.storage.type",
+            "No storage plugin is named 's4'. Installed are 'azure' (floe-ingestion), 'gcs' (floe-ingestion), "
+            "'local' (floe-ingestion), 's3' (floe-ingestion); another needs an entry point in floe.storage",
+        ),
+        (
+            "plugins: {storage: {type: gcs, config: {token: '${T}', token-expires-at: soon}}}" + HUB,
+            "plugins.storage.config.token_expires_at",
+            "is a text; write a whole number",
+        ),
+        (
+            "plugins: {catalog: {type: rest, config: {uri: '${U}', timeout: '${T}', sigv4: {}}}}" + HUB,
+            "plugins.catalog.config.sigv4.region",
+            "is missing; write `region: eu-central-1`",
+        ),
+        (
+            "plugins: {catalog: {type: rest, config: {uri: 'http://x', token: $T}}}" + HUB,
+            "plugins.catalog.config.token",
+            "is no variable without braces. Write `${T}`; `$$T` is that text itself",
+        ),
+        (
+            "plugins: {ingestion: {type: dlt, config: {workers: 4}}}" + HUB,
+            "plugins.ingestion.config.workers",
+            "is no known key: the plugin 'dlt' takes no configuration. Remove it",
+        ),
     ],
 )
 def test_a_file_of_the_wrong_shape_is_told_what_to_write(
@@ -119,7 +146,7 @@ def test_a_file_of_the_wrong_shape_is_told_what_to_write(
         (
             "incremental: {cursor_path: ''}",
             "incremental.cursor_path",
-            "is ''; write a text that is not empty",
+            "is an empty text; write a text that is not empty",
         ),
         (
             "incremental: {cursor_path: a, initial_value: [1]}",
@@ -203,6 +230,20 @@ def test_a_mistake_in_a_source_names_what_was_met_and_what_to_write(
         ("{schema: s, columns: {a: {typ: long}}}", ".columns.a.typ", "no known key. Did you mean 'type'?"),
         ("{schem: s}", ".schem", "is no known key. Did you mean 'schema'? Known keys: columns, "),
         ("{schema: s, columns: [a]}", ".columns", "is a list; write a mapping"),
+        (
+            "{schema: s, columns: {a: varchar}}",
+            ".columns.a",
+            "'varchar' is no type of Iceberg. Write one of: boolean, int",
+        ),
+        ("{schema: s, columns: {a: {type: lnog}}}", ".columns.a.type", "Did you mean 'long'?"),
+        ("{schema: s, columns: {a: bigint}}", ".columns.a", "Did you mean 'long'?"),
+        ("{schema: s, partition_by: dya(at)}", ".partition_by", "'dya(at)' is not understood. Write a column, year"),
+        ("{schema: s, partition_by: [a, 'bucket(id, 16)']}", ".partition_by[1]", "number last. Write bucket(16, id)"),
+        (
+            "{schema: s, partition_by: [Day(at)]}",
+            ".partition_by[0]",
+            "'Day(at)' is not understood. Write e.g. `day(c)`",
+        ),
     ],
 )
 def test_a_mistake_in_a_destination_names_what_was_met_and_what_to_write(
@@ -219,6 +260,8 @@ def test_a_mistake_in_a_destination_names_what_was_met_and_what_to_write(
     ("config", "key", "message"),
     [
         ("{resources: [a]}", ".base_url", "is missing; write `base_url: https://parcels.example.com`"),
+        ("{base_url: '${HUB/x', resources: [a]}", ".base_url", "holds a `${` that begins no variable. Write `${NAME}`"),
+        ("{base_url: $HUB, resources: [a]}", ".base_url", "is no variable without braces. Write `${HUB}`; `$$HUB` is"),
         ("{base_url: x}", ".resources", "is missing; write `resources: …`"),
         ("{base_url: x, resources: []}", "", "names nothing to load. Name at least one resource"),
         ("{base_url: x, resources: a}", ".resources", "is a text; write a list"),

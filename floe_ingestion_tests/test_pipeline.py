@@ -18,6 +18,7 @@ import pytest
 
 from floe_ingestion import pipeline as pipelines
 from floe_ingestion.errors import (
+    ConfigurationError,
     KeyViolation,
     MissingVariable,
     OtherTable,
@@ -264,6 +265,25 @@ def test_two_tables_of_one_source_have_cursors_of_their_own(shop: Shop, lake: La
 # Rows that a contract keeps out
 
 
+def test_what_floe_yaml_names_and_no_row_has_is_told(lake: Lake) -> None:
+    """Rows come first without and then with the marker, which is nothing but null at first."""
+    merged = {"write_disposition": "merge", "hard_delete": "Gone", "columns": {"nme": "string", "name": "string"}}
+
+    def told(*rows: dict[str, Any]) -> list[str]:
+        with lake.staged(pipeline_of_rows(rows, **merged)) as staged:
+            lake.commit(staged)
+            return list(staged.warnings)
+
+    misspelled, unmarked = told(*ROWS)
+    assert misspelled.startswith("raw.numbers: `columns` declares 'nme', which no row has had so far; it is not in")
+    assert "Did you mean 'name'? Columns: id, name." in misspelled
+    assert unmarked.startswith("raw.numbers: `hard_delete` names 'Gone', which no row has had so far; it deletes none")
+    for marked in (None, True):
+        assert told({"id": 1, "name": "a", "gone": marked}) == [misspelled.replace("Columns: ", "Columns: gone, ")]
+    assert told(*ROWS[1:]) == [misspelled.replace("Columns: ", "Columns: gone, ")]
+    assert lake.values("raw.numbers") == [2, 3]
+
+
 def test_rejected_rows_are_kept_beside_the_table_with_the_reason(lake: Lake) -> None:
     known = pa.table({"id": [1], "name": ["a"]})
     lake.load(pipeline_of_rows([known]))
@@ -302,6 +322,10 @@ def test_a_variable_that_is_not_set_is_named_with_its_place(lake: Lake, monkeypa
 
     assert raised.value.variable == "FLOE_TEST_URL"
     assert raised.value.place.endswith(".config.connection_string")
+
+    monkeypatch.setenv("FLOE_TEST_URL", "")
+    with pytest.raises(ConfigurationError, match=r"FLOE_TEST_URL, which config\.connection_string names, is empty"):
+        lake.load(pipeline_of(source, Path()))
 
 
 def test_an_expanded_secret_is_hidden_in_errors_and_in_their_causes(

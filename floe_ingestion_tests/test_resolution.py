@@ -135,6 +135,14 @@ def test_columns_are_merged_and_the_resource_wins_whatever_the_spelling(tables: 
 
     types = {name: column.type for name, column in table.columns.items()}
     assert types == {"note": "string", "UnitPrice": "decimal(10, 2)"}
+    assert set(table.declared or ()) == {"note", "unit_price", "UnitPrice"}
+
+
+def test_of_columns_declared_for_several_tables_none_is_expected_in_each(tables: Any) -> None:
+    orders, items = tables("[{name: orders, columns: {price: double}}, items]", "{schema: s, columns: {note: string}}")
+
+    assert (set(orders.columns), orders.declared) == ({"note", "price"}, ("price",))
+    assert (set(items.columns), items.declared) == ({"note"}, ())
 
 
 def test_a_resource_without_a_cursor_has_the_one_of_its_source(tables: Any) -> None:

@@ -248,8 +248,8 @@ def test_rows_outside_the_partition_are_an_error_and_nothing_is_written(project:
     result = run(project, stored(lambda context: strays, DAYS, "day"), "2024-03-02", fails=True)
 
     assert category(result) == "OutsideWindow"
-    assert "the asset returned 1 rows whose 'day' lies outside" in failure(result)
-    assert "1 rows without a value there" in failure(result)
+    assert "the asset returned 1 row whose 'day' lies outside" in failure(result)
+    assert "1 row without a value there" in failure(result)
     assert project.rows("marts.visits", "n") == [1]
 
 

@@ -191,8 +191,9 @@ class PyicebergCatalogPlugin(BuiltInCatalog[PyicebergSettings]):
         found = configured.get_catalog_config(config.name)
         if found is None:
             known = configured.get_known_catalogs()
+            unnamed = "" if "name" in config.model_fields_set else "The pyiceberg catalog needs its `name`: "
             raise ConfigurationError(
-                f"pyiceberg is configured for no catalog {config.name!r}.{did_you_mean(config.name, known)} "
+                f"{unnamed}pyiceberg is configured for no catalog {config.name!r}.{did_you_mean(config.name, known)} "
                 f"Known are {', '.join(sorted(known)) or 'none'}; name another one in .pyiceberg.yaml, or by "
                 f"PYICEBERG_CATALOG__{config.name.upper()}__URI."
             )

@@ -6,7 +6,6 @@ change of metadata only.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timezone
 from decimal import Decimal, InvalidOperation
@@ -32,9 +31,11 @@ from pyiceberg.transforms import (
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.spec import PartitionsSpec, TableSpec
+from floe_ingestion.spec_terms import term_of
 from floe_ingestion.staging import ColumnKind, Window
 
-_CALL = re.compile(r"(?P<name>[a-z]+)[(\[](?P<arguments>[^)\]]*)[)\]](?:\((?P<column>[^)]*)\))?\Z")
+_DAY = r"^\d{4}-\d{2}-\d{2}"
+"""How a text begins that compares as a time."""
 _KINDS: tuple[tuple[tuple[type[ice.IcebergType], ...], ColumnKind], ...] = (
     ((ice.TimestamptzType,), "timestamptz"),
     ((ice.TimestampType,), "timestamp"),
@@ -42,7 +43,8 @@ _KINDS: tuple[tuple[tuple[type[ice.IcebergType], ...], ColumnKind], ...] = (
     ((ice.StringType,), "text"),
     ((ice.IntegerType, ice.LongType), "integer"),
 )
-_TIME_TRANSFORMS: dict[str, type[Transform[Any, Any]]] = {
+_TRANSFORMS: dict[str, type[Transform[Any, Any]]] = {
+    "identity": IdentityTransform,
     "year": YearTransform,
     "month": MonthTransform,
     "day": DayTransform,
@@ -107,12 +109,14 @@ def positions_inside(window: Window, rows: pa.Table, schema: Schema) -> pa.Array
 
 
 def window_mask(window: Window, values: pa.Array, type_: ice.IcebergType) -> pa.Array:
-    """Which of `values` lie in `window`; null where the value is null."""
+    """Which of `values` lie in `window`; null where the value is null, or a text that is no time."""
     if window.values:
         known = [_of_key(key, type_, window) for key in window.values]
         members = pa.array(known, values.type)
         return pc.if_else(pc.is_null(values), pa.scalar(None, pa.bool_()), pc.is_in(values, value_set=members))
     start, end = (pa.scalar(bound, values.type) for bound in window.bounds(_kind(window, type_)))
+    if isinstance(type_, ice.StringType):
+        values = pc.if_else(pc.match_substring_regex(values, _DAY), values, None)
     return pc.and_kleene(pc.greater_equal(values, start), pc.less(values, end))
 
 
@@ -189,23 +193,15 @@ def _granularity(type_: str, zone: str, column: ice.IcebergType) -> Transform[An
 
 
 def _parsed(spec: TableSpec, text: str) -> tuple[str, Transform[Any, Any]]:
-    match = _CALL.match(text.replace(" ", ""))
-    if match is None:
-        return text.strip(), IdentityTransform()
-    name, arguments = match["name"], match["arguments"].split(",")
-    if match["column"]:
-        arguments = [*arguments, match["column"]]
-    if name in _TIME_TRANSFORMS and len(arguments) == 1:
-        return arguments[0], _TIME_TRANSFORMS[name]()
-    if name in ("bucket", "truncate") and len(arguments) == 2:
-        number, column = (arguments[0], arguments[1]) if arguments[0].isdigit() else (arguments[1], arguments[0])
-        if number.isdigit() and int(number) > 0:
-            size = int(number)
-            return column, BucketTransform(num_buckets=size) if name == "bucket" else TruncateTransform(width=size)
-    raise ConfigurationError(
-        f"{spec}: partition_by {text!r} is not understood. Write a column, year(c), month(c), day(c), hour(c), "
-        f"bucket(16, c) or truncate(4, c)."
-    )
+    try:
+        term = term_of(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{spec}: partition_by {error}.") from error
+    if term.function == "bucket":
+        return term.column, BucketTransform(num_buckets=term.number)
+    if term.function == "truncate":
+        return term.column, TruncateTransform(width=term.number)
+    return term.column, _TRANSFORMS[term.function]()
 
 
 def _suffix(transform: Transform[Any, Any]) -> str:

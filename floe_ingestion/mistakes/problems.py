@@ -90,13 +90,18 @@ def _is_mismatch(errors: list[Found], place: YamlPath) -> bool:
 
 def _fields(model: type[BaseModel], found: Found) -> dict[str, FieldInfo]:
     """The keys that the model knows around `found`; those of all members where a union stands there."""
+    labels = {label for _, label in found.branches}
     kinds: list[Any] = [model]
     for element in found.path[:-1]:
-        kinds = [inner for kind in kinds for inner in _inner(kind, element)]
-    models = [kind for kind in kinds if _is_model(kind)]
-    labels = {label for _, label in found.branches}
-    entered = [kind for kind in models if kind.__name__ in labels or labels & _tags(kind)]
-    return {name: info for kind in entered or models for name, info in _keys(kind).items()}
+        kinds = [inner for kind in _entered(kinds, labels) for inner in _inner(kind, element)]
+    models = [kind for kind in _entered(kinds, labels) if _is_model(kind)]
+    return {name: info for kind in models for name, info in _keys(kind).items()}
+
+
+def _entered(kinds: list[Any], labels: set[str]) -> list[Any]:
+    """Of the members of a union those that pydantic says it tried; all of them where it names none."""
+    entered = [kind for kind in kinds if _is_model(kind) and (kind.__name__ in labels or labels & _tags(kind))]
+    return entered or kinds
 
 
 def _inner(kind: Any, element: str | int) -> Iterator[Any]:

@@ -56,12 +56,19 @@ class Report:
         if problem not in self._problems and problem.path not in self._unreadable:
             self._problems.append(problem)
 
-    def validated(self, model: type[Model], data: Any, at: YamlPath, despite: Collection[str] = ()) -> Validated[Model]:
+    def validated(
+        self,
+        model: type[Model],
+        data: Any,
+        at: YamlPath,
+        despite: Collection[str] = (),
+        expanded: bool = True,
+    ) -> Validated[Model]:
         """`data` of `at` as a `model`, all that is wrong with it noted.
 
         An unknown key is noted and then read as the known one it resembles, or left out, so that it hides
         no other mistake. Mistakes at the keys `despite` are noted and keep no model from being returned, but
-        without these keys.
+        without these keys. What is not `expanded` yet may hold variables, of which only the run can tell.
         """
         guessed: set[YamlPath] = set()
         while True:
@@ -69,6 +76,7 @@ class Report:
                 return Validated(model.model_validate(data), data)
             except ValidationError as error:
                 found = mistakes(error, model, data, at, self._written)
+            found = [each for each in found if expanded or not _is_variable(data, each.path)]
             repaired, renamed = _repaired(data, found, guessed)
             for each in found:
                 if (each.is_unknown_key or repaired is None) and not _is_about(each.path, guessed):
@@ -122,6 +130,14 @@ def _at(data: Any, path: YamlPath) -> Any:
     for element in path:
         data = data[element]
     return data
+
+
+def _is_variable(data: Any, path: YamlPath) -> bool:
+    try:
+        value = _at(data, path)
+    except (LookupError, TypeError):  # of a key that is missing
+        return False
+    return isinstance(value, str) and "${" in value
 
 
 def _is_about(path: YamlPath, guessed: Collection[YamlPath]) -> bool:

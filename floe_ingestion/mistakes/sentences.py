@@ -49,9 +49,13 @@ _LIMITS = {
     "less_than": ("lt", "a number below {}"),
     "string_too_short": ("min_length", "a text of {} or more characters"),
     "string_too_long": ("max_length", "a text of at most {} characters"),
-    "string_pattern_mismatch": ("pattern", "a text like {}"),
+    "string_pattern_mismatch": ("pattern", "a text that matches {}"),
     "too_short": ("min_length", "{} or more of them"),
     "too_long": ("max_length", "at most {} of them"),
+}
+_PATTERNS = {
+    "^https?://": "a URL that begins with http:// or https://",
+    "^thrift://": "a URL that begins with thrift://",
 }
 # In the order in which isinstance tells them apart: true is an int, and a time is a date.
 _TYPES = (
@@ -129,6 +133,8 @@ def met(value: Any, *, hidden: bool = False) -> str:
     if is_mapping(value) or is_list(value):
         what = "mapping" if is_mapping(value) else "list"
         return f"a {what}" if value else f"an empty {what}"
+    if value == "":
+        return "an empty text"
     if isinstance(value, str):
         shown = redact(value)
         shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
@@ -176,7 +182,8 @@ def _limit(found: Found) -> str:
     if found.kind not in _LIMITS:
         return ""
     name, words = _LIMITS[found.kind]
-    return "a text that is not empty" if found.met == "" else words.format(found.context[name])
+    limit = found.context[name]
+    return "a text that is not empty" if found.met == "" else _PATTERNS.get(limit, words.format(limit))
 
 
 def _either(words: Iterable[str]) -> str:

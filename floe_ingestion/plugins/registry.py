@@ -57,6 +57,10 @@ class PluginRegistry:
         """Sorted names of the registered plugins of one type, without importing one."""
         return tuple(sorted(_claims(plugin_type)))
 
+    def entry_point(self, plugin_type: PluginType, name: str) -> EntryPoint:
+        """Who registers the name, without importing it; raises PluginNotFound or PluginConflict."""
+        return _find(plugin_type, name)
+
     @overload
     def get(self, plugin_type: Literal[PluginType.INGESTION], name: str) -> IngestionPlugin: ...
     @overload

@@ -14,7 +14,9 @@ from pydantic import Field, field_validator
 
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import ConfigurationError, SourceRejected
+from floe_ingestion.formats import number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector
+from floe_ingestion.sources.buckets import require_package
 from floe_ingestion.sources.file_options import (
     BY_FILE,
     AnyFiles,
@@ -77,7 +79,7 @@ class FilesystemConnector(SourceConnector):
     def check_connection(self) -> str:
         with source_errors(self.bucket_url):
             matches = {files.name: [file.path for file in self._found(files)] for files in self.resources}
-        counts = (f"{len(paths)} files of {name!r}{_shown(paths)}" for name, paths in matches.items())
+        counts = (f"{number_of(len(paths), 'file')} of {name!r}{_shown(paths)}" for name, paths in matches.items())
         return f"{self.bucket_url} answers, with {', '.join(counts)}"
 
     def listing(self) -> Mapping[str, Any]:
@@ -144,6 +146,7 @@ class FilesystemConnector(SourceConnector):
         local = _local_path(self.bucket_url)
         # fsspec would give an instance of an earlier run, which remembers what was in a folder then.
         options = {**self.kwargs, **self.credentials, "skip_instance_cache": True}
+        require_package(self.bucket_url)
         try:
             filesystem, root = url_to_fs(str(local) if local else self.bucket_url, **options)
         except (ImportError, ValueError) as error:

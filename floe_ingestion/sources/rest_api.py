@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import ConfigurationError
-from floe_ingestion.formats import did_you_mean
+from floe_ingestion.formats import did_you_mean, number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, named
 from floe_ingestion.sources.rest_options import Auth, Endpoint, EndpointOrPath, Paginator
 from floe_ingestion.spec import (
@@ -95,7 +95,7 @@ class RestApiConnector(SourceConnector):
         extraction = Extraction(table.model_copy(update={"incremental": spec.incremental}))
         with source_errors(self.base_url):
             rows = list(self._resource(extraction, attempts=1).add_limit(1))
-        return f"{self.base_url} answers, with {len(rows)} rows on the first page of {first.name!r}"
+        return f"{self.base_url} answers, with {number_of(len(rows), 'row')} on the first page of {first.name!r}"
 
     def endpoint(self, resource: EndpointResource) -> Endpoint:
         """The endpoint of a resource, with `resource_defaults` filled in."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -14,17 +13,17 @@ from pydantic import BeforeValidator, Field
 
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected
-from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of, named
+from floe_ingestion.formats import number_of
+from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of
+from floe_ingestion.sources.databases import below, listed, naming_server, require_usable
 from floe_ingestion.sources.instants import as_moment, as_text
+from floe_ingestion.sources.sqlite_times import between, query_by_cursor
 from floe_ingestion.spec import Names, TableSpec
 from floe_ingestion.staging import FOREIGN_KEYS, ColumnKind, Window
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from dlt.extract.resource import DltResource
-
-_RELATIVE_SQLITE = re.compile(r"(?P<head>sqlite(?:\+\w+)?:///)(?P<path>(?!/|:memory:)[^?]+)(?P<query>.*)\Z")
-_SQLITE_TIME = "%Y-%m-%d %H:%M:%f"
 
 
 class TableResource(ResourceSpec):
@@ -49,7 +48,7 @@ class SqlDatabaseConnector(SourceConnector):
     """A SQLAlchemy URL, usually `${VARIABLE}`."""
     database_schema: str | None = Field(default=None, alias="schema")
     """The database schema that the tables are in; the connection's default where absent."""
-    tables: tuple[Annotated[TableResource, BeforeValidator(named)], ...] = Field(min_length=1)
+    tables: tuple[Annotated[TableResource, BeforeValidator(listed)], ...] = Field(min_length=1)
     """Named, because definitions never connect."""
     backend: Literal["auto", "pyarrow", "adbc"] = "auto"
     """`auto` reads PostgreSQL by ADBC, several times as fast, where the extra `postgres` is installed."""
@@ -60,15 +59,13 @@ class SqlDatabaseConnector(SourceConnector):
         return self.tables
 
     def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
-        return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
+        require_usable(self.connection_string)
+        with naming_server(self.connection_string):
+            return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
 
     def relative_to(self, folder: Path) -> SqlDatabaseConnector:
         """A SQLite file with a relative path lies below `folder`."""
-        match = _RELATIVE_SQLITE.match(self.connection_string)
-        if match is None:
-            return self
-        url = f"{match['head']}{folder / match['path']}{match['query']}"
-        return self.model_copy(update={"connection_string": url})
+        return self.model_copy(update={"connection_string": below(self.connection_string, folder)})
 
     def key_of(self, resource: DltResource) -> tuple[str, ...]:
         columns = resource.compute_table_schema().get("columns", {})
@@ -85,7 +82,7 @@ class SqlDatabaseConnector(SourceConnector):
             raise SourceRejected(
                 f"The database has no table {', '.join(missing)}. It has: {', '.join(sorted(known)) or 'none'}."
             )
-        return f"{dialect} answers, with all {len(self.tables)} tables"
+        return f"{dialect} answers, with {'all ' * (len(self.tables) > 1)}{number_of(len(self.tables), 'table')}"
 
     def newest(self, extraction: Extraction) -> Any:
         """`max` of the cursor column, under the resource's own condition."""
@@ -97,6 +94,19 @@ class SqlDatabaseConnector(SourceConnector):
         with self._connected() as connection:
             query = sa.select(sa.func.max(self._cursor_column(extraction.table, connection)))
             return connection.execute(query.where(_condition(where)) if where else query).scalar()
+
+    def timeless_text(self, extraction: Extraction) -> str | None:
+        """A text of the window's column, where that is text and no row has one that begins like a day."""
+        import sqlalchemy as sa
+
+        assert extraction.window is not None
+        with self._connected() as connection:
+            column = self._reflected(extraction.table, connection).c[extraction.window.column]
+            if not isinstance(column.type, sa.String):
+                return None
+            some = sa.select(column).where(column.is_not(None)).limit(1)
+            days = connection.execute(some.where(column.like("____-__-__%"))).scalar()
+            return connection.execute(some).scalar() if days is None else None
 
     def _fitted(self, extraction: Extraction) -> Extraction:
         """With the first and last value of the cursor as its column holds them, however they were written."""
@@ -110,19 +120,22 @@ class SqlDatabaseConnector(SourceConnector):
         return replace(extraction, table=extraction.table.model_copy(update={"incremental": fitted}))
 
     def _cursor_column(self, spec: TableSpec, connection: sa.Connection) -> sa.Column[Any]:
+        assert spec.incremental is not None
+        return _cursor_of(self._reflected(spec, connection), spec.incremental.cursor_path)
+
+    def _reflected(self, spec: TableSpec, connection: sa.Connection) -> sa.Table:
         import sqlalchemy as sa
 
-        assert spec.incremental is not None
-        table = sa.Table(spec.resource, sa.MetaData(), schema=self.database_schema, autoload_with=connection)
-        return _cursor_of(table, spec.incremental.cursor_path)
+        return sa.Table(spec.resource, sa.MetaData(), schema=self.database_schema, autoload_with=connection)
 
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
         import sqlalchemy as sa
 
+        require_usable(self.connection_string)
         engine = sa.create_engine(self.connection_string)
         try:
-            with engine.connect() as connection:
+            with naming_server(self.connection_string), engine.connect() as connection:
                 yield connection
         finally:
             engine.dispose()
@@ -193,7 +206,7 @@ def _narrowed(resource: TableResource, window: Window | None) -> Any:
     def narrow(query: Any, table: sa.Table, incremental: Any, engine: sa.Engine) -> Any:
 
         if engine.dialect.name == "sqlite" and incremental is not None:
-            query = _sqlite_query(query, table, incremental)
+            query = query_by_cursor(query, table, incremental)
         if window is not None:
             query = query.where(_window_condition(table, window, engine.dialect.name))
         if resource.where:
@@ -225,7 +238,7 @@ def _window_condition(table: sa.Table, window: Window, dialect: str) -> Any:
     # Of texts and dates whole days are asked for; which rows are of the window, the table's type decides.
     start, end = (window.whole_days() if kind in ("text", "date") else window).bounds(kind)
     if dialect == "sqlite" and isinstance(start, datetime) and isinstance(end, datetime):
-        return _sqlite_between(column, start, end)
+        return between(column, start, end)
     return sa.and_(column >= start, column < end)
 
 
@@ -255,38 +268,3 @@ def _kind(column: sa.Column[Any]) -> ColumnKind:
         if isinstance(type_, sql_type):
             return kind  # type: ignore[return-value]
     raise SourceRejected(f"Column {column.name!r} is {type_}; partitions need a date, a time, text or an integer.")
-
-
-def _sqlite_query(query: Any, table: sa.Table, incremental: Any) -> Any:
-    """The query by cursor, in words that SQLite answers right.
-
-    SQLite keeps times as text, with or without fractions, and SQLAlchemy compares them as text: a row of
-    exactly midnight sorts before `00:00:00.000000` and would be lost. dlt filters what comes back exactly, so
-    that it is enough never to ask for too little.
-    """
-    import sqlalchemy as sa
-
-    last, end = incremental.get_current_range()
-    column = table.c[incremental.get_cursor_column_name()]
-    if last is None or incremental.last_value_func is not max or not isinstance(column.type, sa.DateTime):
-        return query
-    condition = _sqlite_between(column, last, end)
-    if incremental.on_cursor_value_missing == "include":
-        condition = sa.or_(condition, column.is_(None))
-    query = table.select().where(condition)
-    if incremental.row_order:
-        query = query.order_by(column.asc() if incremental.row_order == "asc" else column.desc())
-    return query
-
-
-def _sqlite_between(column: sa.Column[Any], start: datetime, end: datetime | None) -> Any:
-    import sqlalchemy as sa
-
-    moment = sa.func.strftime(_SQLITE_TIME, column)
-    inside = moment >= start.strftime("%Y-%m-%d %H:%M:%S.") + f"{start.microsecond // 1000:03d}"
-    if end is not None:
-        # strftime knows milliseconds: the next one is asked for, so that nothing before `end` is missed.
-        last = end + timedelta(milliseconds=1) if end.microsecond % 1000 else end
-        inside = sa.and_(inside, moment < last.strftime("%Y-%m-%d %H:%M:%S.") + f"{last.microsecond // 1000:03d}")
-    # What strftime cannot read is no reason to leave a row out: reading the value will say what is wrong with it.
-    return sa.or_(inside, sa.and_(moment.is_(None), column.is_not(None)))

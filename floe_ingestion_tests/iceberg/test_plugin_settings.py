@@ -18,6 +18,7 @@ from floe_ingestion.iceberg.catalogs import (
     GlueSettings,
     HiveCatalogPlugin,
     HiveSettings,
+    PyicebergCatalogPlugin,
     SqlSettings,
     _glue_properties,
     _hive_properties,
@@ -243,7 +244,11 @@ def test_a_local_folder_is_a_file_uri(tmp_path: Path) -> None:
     [
         (RestCatalogPlugin(), {"url": "https://x"}, "config.url: is no known key. Did you mean 'uri'?"),
         (RestCatalogPlugin(), {}, "config.uri: is missing; write `uri: https://"),
-        (RestCatalogPlugin(), {"uri": "catalog:8181"}, "config.uri: is 'catalog:8181'; write a text like ^https?://"),
+        (
+            RestCatalogPlugin(),
+            {"uri": "catalog:8181"},
+            "config.uri: is 'catalog:8181'; write a URL that begins with http://",
+        ),
         (RestCatalogPlugin(), {**REST, "token": "t", "credential": "c"}, "`token` and `credential` are two identities"),
         (RestCatalogPlugin(), {**REST, "sigv4": {}}, "config.sigv4.region: is missing; write `region: eu-central-1`"),
         (RestCatalogPlugin(), {**REST, "timeout": 0}, "config.timeout: is 0 (a whole number); write a number above 0"),
@@ -254,7 +259,7 @@ def test_a_local_folder_is_a_file_uri(tmp_path: Path) -> None:
         (PolarisCatalogPlugin(), {**REST, "token": "t"}, "config.warehouse: is missing; write `warehouse: my_catalog`"),
         (PolarisCatalogPlugin(), {**POLARIS, "realm": "a", "headers": {"polaris-realm": "b"}}, "Write one of them"),
         (GlueCatalogPlugin(), {"access_key_id": "k"}, "Write both, or neither"),
-        (HiveCatalogPlugin(), {"uri": "http://h"}, "config.uri: is 'http://h'; write a text like ^thrift://"),
+        (HiveCatalogPlugin(), {"uri": "http://h"}, "config.uri: is 'http://h'; write a URL that begins with thrift://"),
         (S3, {"access_key_id": "k"}, "`access_key_id` and `secret_access_key` go together"),
         (S3, {"session_token": "t"}, "Write all three"),
         (S3, {"path_style": True}, "`path_style: true` is for servers with an `endpoint`"),
@@ -265,6 +270,7 @@ def test_a_local_folder_is_a_file_uri(tmp_path: Path) -> None:
         (AzureStoragePlugin(), {"tenant_id": "t"}, "Write all three"),
         (AzureStoragePlugin(), {"account_key": "k", "sas_token": "s"}, "only one of"),
         (LocalStoragePlugin(), {"folder": "x"}, "config.folder: is no known key"),
+        (PyicebergCatalogPlugin(), {}, "needs its `name`: pyiceberg is configured for no catalog 'default'"),
     ],
 )
 def test_a_mistake_names_the_key_and_says_what_to_write(plugin: Any, config: dict[str, Any], said: str) -> None:

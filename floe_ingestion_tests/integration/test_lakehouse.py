@@ -103,7 +103,7 @@ def test_a_load_whose_gate_fails_stays_on_a_branch_until_it_is_dropped(lakehouse
     gate: dict[str, Any] = {"checks": [{"type": "not_null", "columns": "note", "gate": True}], "publish": "audit"}
     lakehouse.load(pipeline_of_rows([{"id": 1, "note": "a"}], lakehouse.orders, **gate))
     before = lakehouse.table(lakehouse.orders)
-    with pytest.raises(GateFailed, match="1 rows without 'note'"):
+    with pytest.raises(GateFailed, match="1 row without 'note'"):
         lakehouse.load(pipeline_of_rows([{"id": 2, "note": None, "more": True}], lakehouse.orders, **gate))
     table = lakehouse.table(lakehouse.orders)
     assert (table.current_snapshot(), table.schema()) == (before.current_snapshot(), before.schema())

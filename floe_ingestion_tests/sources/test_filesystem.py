@@ -8,6 +8,7 @@ import os
 import zipfile
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 
 from floe_ingestion.classify import classify
 from floe_ingestion.errors import ConfigurationError, IngestionError, SourceRejected, SourceUnavailable
+from floe_ingestion.loading import source_from
 from floe_ingestion.sources.filesystem import FilesystemConnector
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.sources.loads import Loaded, load
@@ -580,7 +582,7 @@ def test_other_file_systems_are_opened_by_their_url(bucket: Path) -> None:
         memory.rm("/floe-test", recursive=True)
 
     assert loaded.values("v") == [1]
-    assert check == "memory://floe-test/in answers, with 1 files of 'rows' (a.csv)"
+    assert check == "memory://floe-test/in answers, with 1 file of 'rows' (a.csv)"
 
 
 class RememberingFileSystem(LocalFileSystem):
@@ -611,6 +613,23 @@ def test_a_file_system_that_nobody_knows_is_named(bucket: Path) -> None:
 
     assert isinstance(error, SourceRejected)
     assert "s4://bucket cannot be opened: Protocol not known: s4" in str(error)
+
+
+@pytest.mark.parametrize(("url", "extra"), [("gs://bucket", "gcs"), ("abfss://c@a.dfs.core.windows.net/x", "azure")])
+def test_a_file_system_that_is_not_installed_is_named_with_its_extra(url: str, extra: str) -> None:
+    if find_spec({"gcs": "gcsfs", "azure": "adlfs"}[extra]) is not None:
+        pytest.skip("it is installed")
+
+    assert f"pip install 'floe-ingestion[{extra}]'" in str(refused(files(url, "*.csv")))
+
+
+def test_an_unknown_option_lists_those_of_its_format() -> None:
+    resource = {"name": "a", "file_glob": "*.csv", "reader_options": {"delimeter": ";"}}
+
+    with pytest.raises(ConfigurationError) as caught:
+        source_from("filesystem", "raw", {"bucket_url": "x", "resources": [resource]})
+
+    assert "Did you mean 'delimiter'? Known keys: block_size, column_names, delimiter, " in str(caught.value)
 
 
 # Each file once
@@ -844,6 +863,6 @@ def test_credentials_are_not_in_the_text_of_a_connector() -> None:
 def test_a_check_counts_the_files(bucket: Path) -> None:
     (bucket / "a.csv").write_text("v\n1\n")
 
-    assert files(bucket, "*.csv").check_connection() == f"{bucket} answers, with 1 files of 'rows' (a.csv)"
+    assert files(bucket, "*.csv").check_connection() == f"{bucket} answers, with 1 file of 'rows' (a.csv)"
     with pytest.raises(SourceRejected, match="is no folder"):
         files(bucket / "gone", "*.csv").check_connection()

@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from floe_ingestion.errors import KeyViolation, PermanentError, SourceRejected
+from floe_ingestion.errors import ConfigurationError, KeyViolation, PermanentError, SourceRejected, SourceUnavailable
 from floe_ingestion.loading import source_from
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.sources.sql_database import SqlDatabaseConnector
 from floe_ingestion.staging import ForeignKey, Window
 from floe_ingestion_tests.fake_sources import Shop
+from floe_ingestion_tests.integration.servers import free_ports
 from floe_ingestion_tests.lake import Lake, Row
 from floe_ingestion_tests.sources.database import Postgres
 
@@ -182,6 +183,20 @@ def test_windows_of_dates_texts_and_integers(type_: str, values: list[Any], db: 
         lake.load(loads, window=day(number))
 
     assert lake.values("raw.t") == [2]
+
+
+def test_a_text_that_holds_no_times_is_told_where_partitions_ask_for_times(db: Sqlite, lake: Lake) -> None:
+    db.execute("create table t (id int, at text); insert into t values (1, '31/01/2024'), (2, '01/02/2024'), (3, null)")
+    loads = db.pipeline("t", partitions={"type": "daily", "start": "2024-01-01", "column": "at"})
+
+    def told() -> list[str]:
+        with lake.staged(loads, window=day(1)) as staged:
+            return list(staged.warnings)
+
+    (warning,) = told()
+    assert "it holds texts such as '31/01/2024', none of which tells that" in warning
+    db.execute("insert into t values (4, '2024-02-01')")
+    assert told() == [], "they may be rows of other days"
 
 
 def test_static_partitions_take_their_own_rows(db: Sqlite, lake: Lake) -> None:
@@ -499,9 +514,33 @@ def test_a_missing_partition_column_is_named_with_those_that_there_are(db: Sqlit
         lake.load(loads, window=day(1))
 
 
-def test_a_missing_file_is_not_made(tmp_path: Path, lake: Lake) -> None:
-    with pytest.raises(SourceRejected):
-        lake.load(pipeline(f"sqlite:///{tmp_path}/no/such/folder/some.db", "t"))
+def test_a_missing_file_is_told_and_not_made(tmp_path: Path, lake: Lake) -> None:
+    missing = pipeline(f"sqlite:///{tmp_path}/shp.db?timeout=5", "t")
+
+    for connecting in (lambda: lake.load(missing), lambda: missing.connect().check_connection()):
+        with pytest.raises(SourceRejected, match=rf"There is no file {tmp_path}/shp\.db, which `connection_string`"):
+            connecting()
+    assert not (tmp_path / "shp.db").exists()
+
+
+@pytest.mark.parametrize("url", ["postgresql://u@host:port/db", "postgresql://u:secret/db"])
+def test_a_port_that_is_no_number_is_told_without_what_it_may_be_of_a_password(url: str, lake: Lake) -> None:
+    with pytest.raises(SourceRejected, match="is no number, or no host stands behind the password") as caught:
+        lake.load(pipeline(url, "t"))
+
+    assert "secret" not in str(caught.value)
+
+
+def test_all_tables_are_named_one_by_one(lake: Lake) -> None:
+    with pytest.raises(ConfigurationError, match=r"tables\[0\]: '\*' is no table: .*`tables: \[customers, products\]`"):
+        source_from("sql_database", "raw", {"connection_string": "sqlite:///x.db", "tables": ["*"]})
+
+
+def test_a_mysql_server_that_does_not_answer_is_named_with_its_port(lake: Lake) -> None:
+    (port,) = free_ports(1)
+
+    with pytest.raises(SourceUnavailable, match=rf"MySQL server 127\.0\.0\.1:{port} cannot be reached: .*refused"):
+        lake.load(pipeline(f"mysql+pymysql://root:secret@127.0.0.1:{port}/shop", "t"))
 
 
 def test_a_check_of_the_connection_names_what_is_missing(db: Sqlite) -> None:

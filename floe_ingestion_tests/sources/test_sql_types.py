@@ -221,7 +221,7 @@ def test_views_are_read_as_tables_are(kind: str, backend: str, postgres: Postgre
 
     lake.load(loads)
 
-    assert "with all 1 tables" in loads.connect().check_connection()
+    assert "with 1 table" in loads.connect().check_connection()
     assert lake.rows("raw.t") == [{"id": 1, "v": "A"}]
 
 

@@ -1,0 +1,69 @@
+"""The URL of a database: where its file lies and whether that is there, and which server does not answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from floe_ingestion.errors import SourceRejected, SourceUnavailable
+from floe_ingestion.secrets import redact
+from floe_ingestion.sources.base import named
+
+_SQLITE = re.compile(r"(?P<head>sqlite(?:\+\w+)?:///)(?P<path>(?!:memory:|file:)[^?]+)(?P<query>.*)\Z")
+
+
+def listed(value: Any) -> Any:
+    """A table by its name or as a mapping; not all of them by a sign for any."""
+    table = named(value)
+    name = table.get("name") if isinstance(table, Mapping) else None
+    if isinstance(name, str) and name.strip() in ("*", "%"):
+        raise ValueError(
+            f"{name!r} is no table: each one is an asset, and nothing connects to find them. Name them, e.g. "
+            f"`tables: [customers, products]`"
+        )
+    return table
+
+
+def below(url: str, folder: Path) -> str:
+    """`url` with the relative path of a SQLite file starting at `folder`."""
+    match = _SQLITE.match(url)
+    return f"{match['head']}{folder / match['path']}{match['query']}" if match is not None else url
+
+
+def require_usable(url: str) -> None:
+    """Raise `SourceRejected` where its port is no number, or there is no such SQLite file: connecting would make it."""
+    from sqlalchemy import make_url
+
+    try:
+        make_url(url)
+    except ValueError:  # it says what it met, which may be a part of the password
+        raise SourceRejected(
+            "The port in `connection_string` is no number, or no host stands behind the password. "
+            "Write e.g. postgresql://user@host:5432/database."
+        ) from None
+    match = _SQLITE.match(url)
+    if match is not None and not Path(match["path"]).exists():
+        raise SourceRejected(
+            f"There is no file {match['path']}, which `connection_string` names. Correct the path; a relative one "
+            f"starts at the folder of floe.yaml."
+        )
+
+
+@contextmanager
+def naming_server(url: str) -> Iterator[None]:
+    """Errors of MySQL's driver about a server that cannot be reached name no port; these do."""
+    try:
+        yield
+    except Exception as error:
+        if "Can't connect to MySQL server" not in str(error):
+            raise
+        from sqlalchemy import make_url
+
+        place = make_url(url)
+        raise SourceUnavailable(
+            f"The MySQL server {place.host or 'localhost'}:{place.port or 3306} cannot be reached: "
+            f"{redact(str(getattr(error, 'orig', None) or error))}"
+        ) from error
