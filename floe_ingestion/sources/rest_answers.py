@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -11,16 +12,18 @@ from dlt.common import jsonpath
 from dlt.sources.helpers.requests.retry import DEFAULT_RETRY_STATUS, Client
 from dlt.sources.helpers.rest_client.paginators import BasePaginator, PageNumberPaginator, SinglePagePaginator
 from requests.adapters import HTTPAdapter
-from requests.utils import get_netrc_auth
+from requests.utils import get_encoding_from_headers, get_netrc_auth, guess_json_utf
 
-from floe_ingestion.errors import SourceRejected, SourceUnavailable
+from floe_ingestion.errors import IngestionError, SourceRejected, SourceUnavailable
 from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
+from floe_ingestion.sources.own_host import keep_at_home, stay_at
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Request, Response, Session
 
 _NO_CONTENT = 204
 _PIECE = 1024 * 1024
+_LONGEST_WORD = len("-Infinity")
 _MORE_FLAGS = frozenset({"hasmore", "hasnext", "hasnextpage", "more"})
 _TOTALS = frozenset({"total", "totalcount", "totalresults", "totalitems", "totalrecords", "totalrows"})
 
@@ -40,6 +43,7 @@ def session_of(attempts: int | None = None, retried: Sequence[int] = DEFAULT_RET
         session.mount(scheme, _WholeAnswers())
     environment = _Environment(session)
     session.merge_environment_settings, session.prepare_request = environment.settings, environment.prepared
+    keep_at_home(session)
     send = session.send
 
     def send_and_parse(request: PreparedRequest, **kwargs: Any) -> Any:
@@ -103,10 +107,14 @@ def _no_login(request: PreparedRequest) -> PreparedRequest:
 class Pages(BasePaginator):
     """A paginator of dlt's, and what dlt passes over: rows that are not where they should be, pages not asked for."""
 
-    def __init__(self, inner: BasePaginator | None, data_selector: str | None = None) -> None:
-        """`inner` is None to find one by the first answer; `data_selector` is one that has to find something."""
+    def __init__(self, inner: BasePaginator | None, data_selector: str | None = None, home: str | None = None) -> None:
+        """`inner` is None to find one by the first answer; `data_selector` is one that has to find something.
+
+        Credentials go to the host of `home`, or of the first request.
+        """
         super().__init__()
         self.inner, self.data_selector = inner, data_selector
+        self._home = self._given_home = home
         self._path = jsonpath.compile_path(data_selector) if data_selector else None
         self._given = inner
         self._previous: tuple[object, ...] | None = None
@@ -117,6 +125,8 @@ class Pages(BasePaginator):
 
     def init_request(self, request: Request) -> None:
         self.inner, self._previous, self._has_next_page = self._given, None, True
+        self._home = self._given_home or request.url
+        stay_at(self._home, request)
         if self.inner is not None:
             self.inner.init_request(request)
 
@@ -144,6 +154,8 @@ class Pages(BasePaginator):
     def update_request(self, request: Request) -> None:
         if self.inner is not None:
             self.inner.update_request(request)
+        if self.has_next_page:
+            stay_at(self._home or request.url, request)
 
     def _refuse_repetition(self, response: Response) -> None:
         request = response.request
@@ -201,17 +213,43 @@ def _parsed(response: Response) -> Any:
         with suppress(ValueError):  # what it is too strict for, such as NaN or another encoding, is read below
             return parsed(content)
     try:
-        return response.json(**(EXACT if long_numbers else {}))
-    except ValueError as error:
-        kind = response.headers.get("Content-Type", "no content type")
-        start = response.content.lstrip()[:1]
-        if start in b"[{":  # or nothing at all
-            size = len(response.content)
-            raise SourceUnavailable(f"{_place(response)}: the answer breaks off after {size} bytes.") from error
-        raise SourceRejected(
+        return json.loads(_text(response), strict=False, **(EXACT if long_numbers else {}))
+    except (ValueError, LookupError, RecursionError) as error:
+        raise _unreadable(response, error) from error
+
+
+def _text(response: Response) -> str:
+    """The answer in the charset that it names, or that of JSON; requests would write U+FFFD for what it cannot read."""
+    named = "charset" in response.headers.get("Content-Type", "").lower()
+    charset: Any = get_encoding_from_headers if named else guess_json_utf
+    found = charset(response.headers if named else response.content)
+    return response.content.decode(found or "utf-8").removeprefix("\ufeff")
+
+
+def _unreadable(response: Response, error: Exception) -> IngestionError:
+    kind = response.headers.get("Content-Type", "no content type")
+    if response.content.lstrip()[:1] not in b"[{":  # or nothing at all
+        return SourceRejected(
             f"{_place(response)}: JSON was expected, and {kind} came. Check base_url and path, and whether the API "
             f"wants a login."
-        ) from error
+        )
+    if isinstance(error, RecursionError):
+        return SourceRejected(f"{_place(response)}: the answer is nested too deep to be read.")
+    if _breaks_off(error):
+        return SourceUnavailable(f"{_place(response)}: the answer breaks off after {len(response.content)} bytes.")
+    if isinstance(error, json.JSONDecodeError):
+        return SourceRejected(f"{_place(response)}: the answer is no JSON: {error}.")
+    return SourceRejected(
+        f"{_place(response)}: the answer is not in the charset of its type, {kind} (of JSON, where it names none, "
+        f"UTF-8). Correct the API's header Content-Type."
+    )
+
+
+def _breaks_off(error: Exception) -> bool:
+    """Whether text that goes on could be JSON: the mistake is at its end."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg.startswith("Unterminated") or len(error.doc.rstrip()) - error.pos < _LONGEST_WORD
+    return isinstance(error, UnicodeDecodeError) and error.reason == "unexpected end of data"
 
 
 def _place(response: Response) -> str:

@@ -145,9 +145,10 @@ class RestApiConnector(SourceConnector):
         for resource in lineage:
             if resource.name == extraction.table.resource:
                 own = extraction.table.incremental if extraction.window is None else None
-                made.append(Requests(resource, self._filled(resource), own, extraction))
+                made.append(Requests(resource, self._filled(resource), own, extraction, self.base_url))
             else:
-                made.append(Requests(resource, self._filled(resource), specs[resource.name].incremental, None))
+                cursor = specs[resource.name].incremental
+                made.append(Requests(resource, self._filled(resource), cursor, None, self.base_url))
         client = {"base_url": self.base_url, "headers": dict(self.headers), "session": session_of(attempts)}
         if self.auth is not None:
             client["auth"] = self.auth.model_dump(exclude_unset=True)

@@ -28,6 +28,7 @@ class Requests:
     endpoint: Endpoint
     cursor: IncrementalSpec | None
     extraction: Extraction | None
+    base_url: str
 
     @property
     def name(self) -> str:
@@ -109,6 +110,11 @@ class Requests:
         params = {"start_param": self.cursor.start_param, "end_param": self.cursor.end_param}
         return {**cursor_arguments(self.cursor), **{key: value for key, value in params.items() if value}}
 
+    @property
+    def _home(self) -> str | None:
+        """Whose host has the credentials: the API's, or the one that floe.yaml names in the path."""
+        return None if (self.endpoint.path or "").startswith(("http://", "https://")) else self.base_url
+
     def _endpoint(self) -> dict[str, Any]:
         from dlt.common.jsonpath import compile_path
         from dlt.sources.helpers.rest_client.detector import single_entity_path
@@ -125,7 +131,7 @@ class Requests:
             "path": endpoint.path,
             "method": endpoint.method,
             "headers": dict(endpoint.headers),
-            "paginator": Pages(create_paginator(given), has_to_be_there),
+            "paginator": Pages(create_paginator(given), has_to_be_there, self._home),
             "json": _plain(endpoint.json_body),
             "data": _plain(endpoint.data),
             # dlt takes 2 ms to compile it, and does so for each page where it is a text.

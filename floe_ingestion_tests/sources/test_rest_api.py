@@ -158,6 +158,41 @@ def test_an_endpoint_of_its_own_auth_does_not_send_the_general_one(api: HttpServ
     assert api.asked[0].headers["authorization"] == "Bearer own"
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"auth": {"type": "bearer", "token": "s3cret"}},
+        {"auth": {"type": "api_key", "name": "key", "api_key": "s3cret", "location": "query"}},
+        {"headers": {"X-Key": "s3cret"}},
+    ],
+)
+def test_credentials_are_not_sent_to_another_host_that_an_answer_names(api: HttpServer, secret: dict[str, Any]) -> None:
+    with serving() as other:
+        api.route("/v1/linked", {"items": numbered(1), "next": f"{other.url}/v1/orders"})
+        api.route("/v1/moved", Answer(b"", 302, {"Location": f"{other.url}/v1/orders"}))
+        api.route("/v1/parents", [{"url": f"{other.url}/v1/orders"}])
+        other.route("/v1/orders", {"items": numbered(1)})
+        child = {"name": "child", "endpoint": "{resources.parents.url}"}
+        made = connector(api, "linked", "moved", "parents", child, **secret)
+
+        errors = [refused(made, "linked"), refused(made, "child")]
+        assert load(made, "moved").values("id") == [1]
+        assert load(connector(api, "linked"), "linked").values("id") == [1, 1]
+
+        assert all("credentials are not sent to another host" in str(error) for error in errors)
+        assert other.paths() == ["/v1/orders", "/v1/orders"]
+        assert not any("s3cret" in f"{asked.params} {asked.headers}" for asked in other.asked)
+
+
+def test_an_api_behind_a_proxy_may_link_to_itself_without_encryption() -> None:
+    from floe_ingestion.sources.own_host import stay_at
+
+    request = requests.Request("GET", "http://api.example.com/v1/orders?page=2", headers={"X-Key": "s3cret"})
+    stay_at("https://api.example.com/v1", request)
+
+    assert request.url == "https://api.example.com/v1/orders?page=2"
+
+
 def test_defaults_fill_up_what_a_resource_leaves_open(api: HttpServer) -> None:
     api.route("/v1/orders", {"rows": numbered(1)})
     defaults = {
@@ -368,6 +403,38 @@ def test_json_that_breaks_off_may_be_tried_again(api: HttpServer) -> None:
     api.route("/v1/orders", Answer(b'[{"id": 1}, {"i'))
 
     assert isinstance(refused(connector(api, "orders"), "orders"), SourceUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        (b'[{"n": "a\tb"}]', "a\tb"),
+        (b'[{"n": Infinity}]', float("inf")),
+        ('\ufeff[{"n": "é"}]'.encode(), "é"),
+        ('[{"n": "é"}]'.encode("utf-16"), "é"),
+    ],
+)
+def test_what_is_nearly_json_is_read(answer: bytes, value: Any, api: HttpServer) -> None:
+    api.route("/v1/orders", Answer(answer))
+
+    assert load(connector(api, "orders"), "orders").values("n") == [value]
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ('[{"n": "é"}]'.encode("latin-1"), "not in the charset of its type, application/json"),
+        (b'{"id": 1}\n{"id": 2}', "is no JSON: Extra data: line 2 column 1"),
+        (b"[" * 5000 + b"]" * 5000, "nested too deep"),
+    ],
+)
+def test_what_cannot_be_read_is_not_asked_for_again(answer: bytes, sentence: str, api: HttpServer) -> None:
+    api.route("/v1/orders", Answer(answer))
+
+    error = refused(connector(api, "orders"), "orders")
+
+    assert isinstance(error, SourceRejected)
+    assert sentence in str(error)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
