@@ -48,6 +48,8 @@ def latest(values: Sequence[Any]) -> Any:
 
     Of equal ones the first, which dlt gives as the row's own: it takes a row again rather than lose it.
     """
+    if len({isinstance(value, (int, float)) for value in values}) == 2 and any(type(value) is str for value in values):
+        raise TypeError("numbers and texts have no order; write the first and last value as the source writes its own")
     return max(values, key=_rank)
 
 

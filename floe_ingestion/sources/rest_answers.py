@@ -10,7 +10,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from dlt.common import jsonpath
 from dlt.sources.helpers.requests.retry import DEFAULT_RETRY_STATUS, Client
-from dlt.sources.helpers.rest_client.paginators import BasePaginator, PageNumberPaginator, SinglePagePaginator
+from dlt.sources.helpers.rest_client.paginators import (
+    BasePaginator,
+    OffsetPaginator,
+    PageNumberPaginator,
+    SinglePagePaginator,
+)
 from requests.adapters import HTTPAdapter
 from requests.utils import get_encoding_from_headers, get_netrc_auth, guess_json_utf
 
@@ -117,14 +122,15 @@ class Pages(BasePaginator):
         self._home = self._given_home = home
         self._path = jsonpath.compile_path(data_selector) if data_selector else None
         self._given = inner
-        self._previous: tuple[object, ...] | None = None
+        self._seen: set[int] = set()
+        self._most = 0
 
     @property
     def has_next_page(self) -> bool:
         return self._has_next_page and (self.inner is None or self.inner.has_next_page)
 
     def init_request(self, request: Request) -> None:
-        self.inner, self._previous, self._has_next_page = self._given, None, True
+        self.inner, self._seen, self._most, self._has_next_page = self._given, set(), 0, True
         self._home = self._given_home or request.url
         stay_at(self._home, request)
         if self.inner is not None:
@@ -142,6 +148,8 @@ class Pages(BasePaginator):
             )
         if self.inner is None:
             self.inner = _found(response, data or [])
+        if isinstance(self.inner, OffsetPaginator):
+            self._refuse_short_pages(response, self.inner, len(data or ()))
         try:
             self.inner.update_state(response, data)
         except ValueError as error:
@@ -157,15 +165,28 @@ class Pages(BasePaginator):
         if self.has_next_page:
             stay_at(self._home or request.url, request)
 
+    def _refuse_short_pages(self, response: Response, inner: OffsetPaginator, rows: int) -> None:
+        """An API that gives fewer rows than it is asked for: the next page begins behind those that it kept."""
+        first, most = inner.current_value == inner.initial_value, inner.value_step
+        totals = jsonpath.find_values(inner.total_path, response.json()) if inner.total_path and first else []
+        expected = min(most, int(totals[0]) - inner.current_value) if totals and str(totals[0]).isdecimal() else 0
+        if 0 < rows < expected or (not first and 0 < rows <= self._most):
+            raise SourceRejected(
+                f"{_place(response)}: the API was asked for {most} rows at once and gives {self._most or rows}, "
+                f"although there are more, which would be passed over. Write `limit: {self._most or rows}`, or "
+                f"`total_path: null` if its total counts what it does not show."
+            )
+        self._most = rows if first and rows < most else 0
+
     def _refuse_repetition(self, response: Response) -> None:
         request = response.request
-        this = (request.method, request.url, request.body, hash(response.content))
-        if this == self._previous:
+        this = hash((request.method, request.url, request.body, response.content))
+        if this in self._seen:
             raise SourceRejected(
                 f"{_place(response)}: the next page was asked for and the same one came again, for ever. "
                 f"Write the `paginator` that the API means, with the name of its parameter."
             )
-        self._previous = this
+        self._seen.add(this)
 
 
 def _found(response: Response, rows: list[Any]) -> BasePaginator:

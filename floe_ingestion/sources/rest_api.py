@@ -109,6 +109,7 @@ class RestApiConnector(SourceConnector):
     def _problems(self, resource: EndpointResource) -> Iterator[str]:
         endpoint = self.endpoint(resource)
         parents, names = endpoint.parents(), [other.name for other in self.resources]
+        incremental = _with_defaults(resource, self.resource_defaults).incremental
         for problem in endpoint.unfilled():
             yield f"{resource.name}: {problem}"
         for parent in sorted(parents.difference(names)):
@@ -119,6 +120,8 @@ class RestApiConnector(SourceConnector):
             yield f"{resource.name}: has no parent to include from; write `{{resources.<parent>.<field>}}` in its path"
         elif parents and endpoint.uses_incremental():
             yield f"{resource.name}: a child cannot say {{incremental.…}}; write `incremental: {{start_param: …}}`"
+        elif endpoint.needs_start() and incremental is not None and incremental.initial_value is None:
+            yield f"{resource.name}: says {{incremental.…}}, and the first run has no value; write `initial_value`"
         elif resource.name in self._lineage(resource)[1:]:
             yield f"{resource.name}: is its own parent, by way of {', '.join(self._lineage(resource)[1:])}"
 
@@ -142,13 +145,14 @@ class RestApiConnector(SourceConnector):
         lineage = [by_name[name] for name in self._lineage(by_name[extraction.table.resource])]
         specs = {spec.name: spec for spec in self.resource_specs()}
         made: list[Requests] = []
-        for resource in lineage:
+        for child, resource in zip([None, *lineage], lineage, strict=False):
             if resource.name == extraction.table.resource:
                 own = extraction.table.incremental if extraction.window is None else None
                 made.append(Requests(resource, self._filled(resource), own, extraction, self.base_url))
             else:
                 cursor = specs[resource.name].incremental
-                made.append(Requests(resource, self._filled(resource), cursor, None, self.base_url))
+                fields = self.endpoint(child).fields_of(resource.name) if child else frozenset()
+                made.append(Requests(resource, self._filled(resource), cursor, None, self.base_url, child, fields))
         client = {"base_url": self.base_url, "headers": dict(self.headers), "session": session_of(attempts)}
         if self.auth is not None:
             client["auth"] = self.auth.model_dump(exclude_unset=True)

@@ -15,8 +15,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from floe_ingestion.formats import Count, Flag
 from floe_ingestion.spec import StrictModel
 
-_PARENT = re.compile(r"\{resources\.([A-Za-z_][A-Za-z0-9_]*)\.[^{}]+\}")
-_INCREMENTAL = "{incremental."
+_PARENT = re.compile(r"\{resources\.([A-Za-z_][A-Za-z0-9_]*)\.([^{}]+)\}")
+_START = re.compile(r"\{incremental\.(start|initial|last)_value\}")
 
 
 def _type_word(value: Any) -> Any:
@@ -217,13 +217,20 @@ class Endpoint(StrictModel):
         return self
 
     def parents(self) -> frozenset[str]:
-        """Names of the resources whose fields the requests need."""
-        found = {value["resource"] for value in self.params.values() if _is_resolved(value)}
-        return frozenset(found.union(*(_PARENT.findall(text) for text in self._texts())))
+        """Resources whose fields the requests need."""
+        return frozenset(name for name, _ in self._fields())
+
+    def fields_of(self, parent: str) -> frozenset[str]:
+        """Those fields of that resource, as JSONPaths."""
+        return frozenset(field for name, field in self._fields() if name == parent)
 
     def uses_incremental(self) -> bool:
         """Whether a request says `{incremental.start_value}` or the like."""
-        return any(_INCREMENTAL in text for text in self._texts())
+        return any("{incremental." in text for text in self._texts())
+
+    def needs_start(self) -> bool:
+        """Whether a request cannot be made without a value to begin at."""
+        return any(map(_START.search, self._texts()))
 
     def unfilled(self) -> Iterator[str]:
         """A sentence for each placeholder of the path that no parameter fills, and the other way round."""
@@ -244,6 +251,13 @@ class Endpoint(StrictModel):
                     f"the parameter {name!r} is resolved for the path, and {self.path!r} has no {{{name}}}; for one "
                     f'of the URL write `{name}: "{{resources.{value["resource"]}.{value["field"]}}}"`'
                 )
+
+    def _fields(self) -> Iterator[tuple[str, str]]:
+        for value in self.params.values():
+            if _is_resolved(value):
+                yield value["resource"], value["field"]
+        for text in self._texts():
+            yield from _PARENT.findall(text)
 
     def _texts(self) -> Iterator[str]:
         return _texts([self.path, self.params, self.headers, self.json_body, self.data])
@@ -270,9 +284,7 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _texts(key)
-            yield from _texts(item)
+        yield from _texts([*value, *value.values()])
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _texts(item)

@@ -29,6 +29,9 @@ class Requests:
     cursor: IncrementalSpec | None
     extraction: Extraction | None
     base_url: str
+    child: EndpointResource | None = None
+    fields: frozenset[str] = frozenset()
+    """What the child is asked by."""
 
     @property
     def name(self) -> str:
@@ -49,8 +52,12 @@ class Requests:
 
     def finish(self, made: DltResource) -> None:
         """Add to dlt's resource what its configuration cannot say."""
+        from floe_ingestion.sources.parent_rows import Askable
+
         if not self._told_to_dlt and self._step is not None:
             made.add_step(self._step)
+        if self.child is not None:
+            made.add_step(Askable(self.name, self.child.name, self.fields))
 
     @property
     def _told_to_dlt(self) -> bool:

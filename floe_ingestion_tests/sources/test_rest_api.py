@@ -265,6 +265,33 @@ def test_pages_by_offset_are_all_read(api: HttpServer) -> None:
     assert loaded.values("id") == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(("total_path", "all_"), [(None, 12), ("total", 7)])
+def test_an_api_that_gives_fewer_rows_than_it_is_asked_for_passes_none_over(
+    total_path: str | None, all_: int, api: HttpServer
+) -> None:
+    def page(asked: Asked) -> Any:
+        begin, wanted = int(asked.params["offset"]), min(int(asked.params["limit"]), 5)
+        return {"total": all_, "items": numbered(all_)[begin : begin + wanted]}
+
+    api.route("/v1/orders", page)
+    pages = {"type": "offset", "limit": 10, "total_path": total_path}
+
+    error = refused(connector(api, "orders", paginator=pages), "orders")
+
+    assert "asked for 10 rows at once and gives 5" in str(error)
+    assert load(connector(api, "orders", paginator={**pages, "limit": 5}), "orders").rows == numbered(all_)
+
+
+def test_a_last_page_may_be_short_or_empty_and_a_first_one_too(api: HttpServer) -> None:
+    rows = [{"id": 1}, {"id": 2}]
+    pages = iter([rows, [*rows, *rows, *rows], rows, []])
+    api.route("/v1/orders", lambda asked: next(pages))
+
+    loaded = load(connector(api, "orders", paginator={"type": "offset", "limit": 6, "total_path": None}), "orders")
+
+    assert len(loaded.rows) == 10
+
+
 def test_pages_by_cursor_are_all_read(api: HttpServer) -> None:
     def rows(asked: Asked) -> Any:
         page = int(asked.params.get("after", 0))
@@ -335,6 +362,14 @@ def test_the_first_page_alone_can_be_asked_for(api: HttpServer) -> None:
     api.route("/v1/orders", {"items": numbered(2), "has_more": True})
 
     assert load(connector(api, "orders", paginator="single_page"), "orders").values("id") == [1, 2]
+
+
+def test_pages_that_lead_in_a_circle_end_the_run(api: HttpServer) -> None:
+    api.route("/v1/orders", lambda asked: {"items": [], "next": "b" if asked.params.get("cursor") == "a" else "a"})
+    pages = {"type": "cursor", "cursor_path": "next", "cursor_param": "cursor"}
+
+    assert "the same one came again" in str(refused(connector(api, "orders", paginator=pages), "orders"))
+    assert len(api.asked) == 4
 
 
 def test_a_page_that_comes_again_for_ever_ends_the_run(api: HttpServer) -> None:
@@ -532,6 +567,15 @@ def test_without_an_initial_value_the_first_request_has_no_start(api: HttpServer
     assert api.asked[0].params == {}
 
 
+def test_a_text_cannot_begin_a_cursor_of_numbers(api: HttpServer) -> None:
+    api.route("/v1/orders", [{"id": 1, "at": 1700000000}])
+    incremental = {"cursor_path": "at", "initial_value": "2024-01-01"}
+
+    error = refused(connector(api, {"name": "orders", "incremental": incremental}), "orders")
+
+    assert "numbers and texts have no order" in str(error)
+
+
 @pytest.mark.parametrize(
     ("start", "sent"),
     [(date(2024, 1, 2), "2024-01-02"), (datetime(2024, 1, 2, tzinfo=timezone.utc), "2024-01-02T00:00:00Z")],
@@ -677,6 +721,17 @@ def test_a_child_is_asked_for_each_row_of_its_parent(api: HttpServer) -> None:
     assert loaded.values("_parents_id") == [1, 2, 3]
 
 
+def test_a_parent_without_the_field_has_no_children_and_one_that_none_has_is_a_mistake(api: HttpServer) -> None:
+    api.route("/v1/orders", [{"id": None}, {"id": 2}, {"other": 3}])
+    api.fallback = lambda asked: [{"path": asked.path}]
+    children = [{"name": name, "endpoint": f"{name}/{{resources.orders.{name}}}"} for name in ("id", "idd")]
+    made = connector(api, "orders", *children)
+
+    assert load(made, "id").values("path") == ["/v1/id/2"]
+    assert isinstance(error := refused(made, "idd"), SourceRejected)
+    assert "idd: no row of orders has 'idd', which it is asked by. They have: id." in str(error)
+
+
 def test_a_parent_is_loaded_without_its_children(api: HttpServer) -> None:
     loaded = load(with_children(api), "parents")
 
@@ -808,6 +863,14 @@ def test_a_check_of_wrong_credentials_is_rejected(api: HttpServer) -> None:
                 "endpoint": {"path": "x/{resources.orders.id}", "json": {"t": "{incremental.start_value}"}},
             },
             "a child cannot say {incremental.…}",
+        ),
+        (
+            {
+                "name": "a",
+                "endpoint": {"params": {"since": "{incremental.start_value}"}},
+                "incremental": {"cursor_path": "at"},
+            },
+            "the first run has no value; write `initial_value`",
         ),
         (
             {"name": "a", "endpoint": {"params": {"x": "{resources.orders.id}", "y": "{resources.b.id}"}}},
