@@ -40,7 +40,11 @@ _REFUSED_WORDS = (
     "syntax error",
     "unknown database",
     "unable to open database file",
+    "unknown column",
+    "command denied",
 )
+_OF_THE_MOMENT = ("locked", "busy", "interrupted", "disk i/o error", "schema has changed")
+"""What SQLite, all of whose errors are operational ones, says of what can pass."""
 _REFUSED_STATES = frozenset({"0A", "22", "28", "3D", "3F", "42"})
 """Classes of SQLSTATE: not supported, bad data, who asks, no such database or schema, what is asked."""
 _TRY_LATER_STATES = frozenset({"08", "40", "53", "55", "57"})
@@ -203,7 +207,10 @@ def _of_database(error: BaseException, place: str) -> IngestionError:
     if state in _REFUSED_STATES:
         return SourceRejected(_sentence(place, original))
     transient = state in _TRY_LATER_STATES or any(kind.__name__ in _OF_CONNECTIONS for kind in type(error).__mro__)
-    if transient and not any(word in str(original).lower() for word in _REFUSED_WORDS):
+    said = str(original).lower()
+    if _library(original) == "sqlite3":
+        transient = any(word in said for word in _OF_THE_MOMENT)
+    if transient and not any(word in said for word in _REFUSED_WORDS):
         return SourceUnavailable(_sentence(place, original))
     if isinstance(error, exc.NoSuchTableError):
         return SourceRejected(f"{place}: there is no table {str(error)!r}. Check its name, and the `schema` it is in.")

@@ -148,12 +148,16 @@ class SqlDatabaseConnector(SourceConnector):
 
         from floe_ingestion.sources.sql_loader import DeclaredLoader
         from floe_ingestion.sources.sql_types import foreign_keys
+        from floe_ingestion.sources.sqlite_values import with_texts
 
         table = self._table(extraction)
         reflected: list[sa.Table] = []
 
         def adapt(found: sa.Table) -> None:
             _check_columns(found, table, extraction)
+            if self.connection_string.startswith("sqlite"):
+                with self._connected() as connection:
+                    with_texts(found, connection)
             reflected.append(found)
 
         resource = sql_table(

@@ -14,6 +14,7 @@ from sqlalchemy.sql.sqltypes import _Binary
 
 from floe_ingestion.errors import SourceRejected, UnsupportedType
 from floe_ingestion.iceberg.types import cast
+from floe_ingestion.sources.sqlite_values import read_as_declared
 
 _MYSQL = ("mysql", "mariadb")
 _MOST_DIGITS = 38
@@ -21,7 +22,6 @@ _UNKNOWN_SCALE = 9
 """Of a numeric that is declared without digits, as dlt has it."""
 _FIRST_DAY = date(1, 1, 1).toordinal() - date(1970, 1, 1).toordinal()
 _LAST_DAY = date(9999, 12, 31).toordinal() - date(1970, 1, 1).toordinal()
-_FALSE = ("f", "false", "n", "no", "off", "0")
 _POSTGRES_READS: tuple[type[sa.types.TypeEngine[Any]], ...] = (
     sa.Integer,
     sa.Boolean,
@@ -63,11 +63,12 @@ def without_rounding(table: sa.Table) -> None:
 def written_out(table: sa.Table, dialect: str, by_adbc: bool) -> dict[str, sa.ColumnElement[Any]]:
     """What is selected in the place of columns that a reader cannot take: their text, as the database writes it."""
     if dialect in _MYSQL:
-        # Python's sets have no order, and of 100 hours, which is a time to MySQL, dlt makes four in the morning.
-        as_text = (mysql.SET, sa.Time)
+        # Python's sets have no order, and of 100 hours, which is a time to MySQL, dlt makes four in the morning. Of
+        # JSON's null Python's reader would make none.
+        as_text = (mysql.SET, sa.Time, sa.JSON)
         return {column.name: sa.cast(column, sa.CHAR) for column in table.columns if isinstance(column.type, as_text)}
     if dialect == "sqlite":
-        return {column.name: told for column in table.columns if (told := _of_sqlite(column)) is not None}
+        return {column.name: told for column in table.columns if (told := read_as_declared(column)) is not None}
     if dialect != "postgresql":
         return {}
     made: dict[str, sa.ColumnElement[Any]] = {}
@@ -82,19 +83,6 @@ def written_out(table: sa.Table, dialect: str, by_adbc: bool) -> dict[str, sa.Co
         elif not _is_read(type_, by_adbc):
             made[column.name] = sa.cast(column, sa.Text)
     return made
-
-
-def _of_sqlite(column: sa.Column[Any]) -> sa.ColumnElement[Any] | None:
-    """What SQLite's columns, which take any value, would lose without a word."""
-    if isinstance(column.type, sa.Integer):
-        # Arrow cuts 1.5 to 1, and refuses the text.
-        is_real = sa.func.typeof(column) == "real"
-        return sa.case((is_real, sa.cast(column, sa.Text)), else_=sa.type_coerce(column, sa.Text))
-    if isinstance(column.type, sa.Boolean):
-        # To Python every text is true but an empty one.
-        is_false = sa.func.lower(column).in_(_FALSE)
-        return sa.case((is_false, sa.false()), else_=column)
-    return None
 
 
 def caster(types: Mapping[str, pa.DataType], table: str) -> Callable[[pa.Table], pa.Table]:

@@ -91,7 +91,7 @@ def test_sqlite_types_arrive_as_declared(db: Sqlite, lake: Lake) -> None:
         "clock": time(12, 34, 56),
         "price": Decimal("12345678.91"),
         "some": Decimal("1.5"),
-        "doc": '{"a":[1]}',
+        "doc": '{"a": [1]}',
     }
     assert lake.rows("raw.t") == [full, {**dict.fromkeys(full), "id": 2}]
 
@@ -261,6 +261,38 @@ def test_what_sqlite_keeps_in_a_column_of_integers_and_is_none_is_refused(values
 
     with pytest.raises(SourceRejected, match="Table 't', column 'n': a value is not of its declared type"):
         lake.load(db.pipeline("t"))
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [("date", "'01.02.2024'"), ("datetime", "''"), ("time", "'25:00'"), ("decimal(9, 2)", "'1,5'"), ("date", "5")],
+)
+def test_what_is_not_of_its_declared_type_is_told_with_its_column(
+    type_: str, value: str, db: Sqlite, lake: Lake
+) -> None:
+    db.execute(f"create table t (id int, v {type_}); insert into t values (1, {value});")
+
+    with pytest.raises(SourceRejected) as raised:
+        lake.load(db.pipeline("t"))
+
+    assert f"Table 't', column 'v': {value} is not of its declared type" in str(raised.value)
+
+
+def test_sqlite_values_are_read_as_they_are(db: Sqlite, lake: Lake) -> None:
+    db.execute(
+        """
+        create table t (j json, k uuid, s string, d decimal(20, 0), p decimal(9, 2), n numeric);
+        insert into t values ('null', '0a', 'x', 9007199254740993, 0.1 + 0.2, 12345678901234.12),
+                             ('{"a": 1.10', null, 5, 1, 1, 1e22);
+        """
+    )
+
+    lake.load(db.pipeline("t"))
+
+    assert [tuple(map(str, row.values())) for row in lake.rows("raw.t")] == [
+        ("null", "0a", "x", "9007199254740993", "0.30", "12345678901234.120000000"),
+        ('{"a": 1.10', "None", "5", "1", "1.00", "10000000000000000000000.000000000"),
+    ]
 
 
 def test_what_sqlite_keeps_as_text_in_a_column_of_booleans_is_what_it_says(db: Sqlite, lake: Lake) -> None:
@@ -481,7 +513,12 @@ def test_a_missing_table_is_named(db: Sqlite, lake: Lake) -> None:
 
 @pytest.mark.parametrize(
     ("condition", "said"),
-    [("missing = 1", "no such column: missing"), ("id = ", "syntax error"), ("f(id)", "no such function")],
+    [
+        ("missing = 1", "no such column: missing"),
+        ("id = ", "syntax error"),
+        ("f(id)", "no such function"),
+        ("id = #", "unrecognized token"),
+    ],
 )
 def test_a_condition_that_the_database_does_not_take_is_its_no(
     condition: str, said: str, db: Sqlite, lake: Lake
