@@ -127,12 +127,18 @@ def _write_normalized(spec: TableSpec, pipeline: Any, sink: ParquetSink) -> None
 
 
 def _write_columns(spec: TableSpec, resource: DltResource, sink: ParquetSink) -> None:
-    """The columns that the source knows of, where it has no rows: its table is to be there all the same."""
+    """The columns that the source knows of, where it has no rows: its table is to be there all the same.
+
+    Those that the table has keep their types: dlt's words for types say less than the rows do.
+    """
+    import pyarrow as pa
     from dlt.common.libs.pyarrow import columns_to_arrow
 
     columns = resource.compute_table_schema().get("columns", {})
     if spec.nested == "struct":  # which type they have, only rows can tell
         columns = {name: column for name, column in columns.items() if column.get("data_type") != "json"}
     schema = columns_to_arrow(columns, DestinationCapabilitiesContext.generic_capabilities(), "UTC")
+    known = sink.plan.arrow
     if len(schema):
-        sink.write(schema.empty_table())
+        kept = [known.field(field.name) if field.name in known.names else field for field in schema]
+        sink.write(pa.schema(kept).empty_table())

@@ -145,19 +145,20 @@ class SqlDatabaseConnector(SourceConnector):
 
     def _resource(self, extraction: Extraction) -> DltResource:
         from dlt.sources.sql_database import sql_table
+        from sqlalchemy import make_url as url_of
 
+        from floe_ingestion.sources.domains import complete, require_order
         from floe_ingestion.sources.sql_loader import DeclaredLoader
-        from floe_ingestion.sources.sql_types import foreign_keys
-        from floe_ingestion.sources.sqlite_values import with_texts
+        from floe_ingestion.sources.sql_types import foreign_keys, hints
 
         table = self._table(extraction)
         reflected: list[sa.Table] = []
 
         def adapt(found: sa.Table) -> None:
+            complete(found, self.connection_string, self._connected)
             _check_columns(found, table, extraction)
-            if self.connection_string.startswith("sqlite"):
-                with self._connected() as connection:
-                    with_texts(found, connection)
+            if extraction.table.incremental is not None and extraction.window is None:
+                require_order(found.c[extraction.table.incremental.cursor_path], self.connection_string)
             reflected.append(found)
 
         resource = sql_table(
@@ -174,10 +175,10 @@ class SqlDatabaseConnector(SourceConnector):
             table_adapter_callback=adapt,
             query_adapter_callback=_narrowed(table, extraction.window),
         ).with_name(table.name)
-        comments = {column.name: column.comment for each in reflected for column in each.c if column.comment}
+        dialect = url_of(self.connection_string).get_backend_name()
         resource.apply_hints(
             # No columns at all would take away those that were reflected.
-            columns={name: {"description": words} for name, words in comments.items()} or None,
+            columns={name: hint for each in reflected for name, hint in hints(each, dialect).items()} or None,
             # dlt's own `references` know one key to each table.
             additional_table_hints={FOREIGN_KEYS: [key for each in reflected for key in foreign_keys(each)]},
         )

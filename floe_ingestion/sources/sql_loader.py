@@ -19,6 +19,7 @@ from dlt.sources.sql_database import TableLoader
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.sources.adbc import is_read_by_adbc, read_by_adbc
 from floe_ingestion.sources.ahead import read_ahead
+from floe_ingestion.sources.domains import quoted
 from floe_ingestion.sources.sql_types import caster, declared, without_rounding, written_out
 
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ class DeclaredLoader(TableLoader):
     def _pages(self, connection: sa.Connection) -> int:
         """Of the table, or of the largest of its partitions; nobody rewrites them while the transaction lasts."""
         connection.execute(sa.select(sa.literal(1)).select_from(self.table).limit(0))  # takes the lock of a reader
-        table = connection.dialect.identifier_preparer.format_table(self.table)
-        pages, kind = connection.execute(sa.text(_PAGES), {"table": table}).one()
+        pages, kind = connection.execute(sa.text(_PAGES), {"table": quoted(self.table)}).one()
         if kind not in ("r", "p", "m"):
             raise SourceRejected(
                 f"Table {self.table.name!r} is a view or a foreign table, and has no pages to split. Remove `parallel`."

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
+from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.sql.sqltypes import _Binary
 
@@ -36,6 +37,20 @@ def declared(table: sa.Table, dialect: str) -> dict[str, pa.DataType]:
     """The Arrow type of each column whose declaration leaves no doubt, by name; raises `UnsupportedType`."""
     found = {column.name: _arrow(column, dialect) for column in table.columns}
     return {name: type_ for name, type_ in found.items() if type_ is not None}
+
+
+def hints(table: sa.Table, dialect: str) -> dict[str, Any]:
+    """What dlt is told of the columns beside what it reflects: the types that they land as, and their comments.
+
+    A load that brings no row has no other types, and would widen those of the table.
+    """
+    without_rounding(table)
+    found: dict[str, Any] = {column.name: {} for column in table.columns}
+    for name, hint in py_arrow_to_table_schema_columns(pa.schema(list(declared(table, dialect).items()))).items():
+        found[name] = {key: value for key, value in hint.items() if key not in ("name", "nullable")}
+    for column in table.columns:
+        found[column.name] |= {"description": column.comment} if column.comment else {}
+    return {name: hint for name, hint in found.items() if hint}
 
 
 def foreign_keys(table: sa.Table) -> list[dict[str, Any]]:
@@ -73,7 +88,7 @@ def written_out(table: sa.Table, dialect: str, by_adbc: bool) -> dict[str, sa.Co
         return {}
     made: dict[str, sa.ColumnElement[Any]] = {}
     for column in table.columns:
-        type_ = _base(column.type)
+        type_ = base_of(column.type)
         if isinstance(type_, sa.ARRAY):
             made[column.name] = sa.cast(sa.func.to_json(column), sa.Text)
         elif isinstance(type_, postgresql.OID):
@@ -129,7 +144,7 @@ def _require_years(values: pa.ChunkedArray) -> None:
 
 
 def _arrow(column: sa.Column[Any], dialect: str) -> pa.DataType | None:
-    type_ = _base(column.type)
+    type_ = base_of(column.type)
     if isinstance(type_, (sa.Numeric, sa.Float)):
         return _decimal_or_double(column.name, type_, dialect)
     if isinstance(type_, sa.Integer):
@@ -156,7 +171,7 @@ _SIMPLE: tuple[tuple[type[sa.types.TypeEngine[Any]], pa.DataType], ...] = (
 )
 
 
-def _base(type_: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+def base_of(type_: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
     """The type below a domain."""
     while isinstance(type_, postgresql.DOMAIN):
         type_ = type_.data_type
