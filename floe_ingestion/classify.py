@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 
 from floe_ingestion.errors import (
     CatalogUnavailable,
@@ -194,9 +196,18 @@ def _of_http(error: BaseException, place: str) -> IngestionError:
         return (SourceRejected if never_sent else SourceUnavailable)(_sentence(place, error))
     status = int(response.status_code)
     if status in TRY_LATER_STATUS:
-        after = str(response.headers.get("Retry-After", ""))
-        return SourceUnavailable(_sentence(place, error), float(after) if after.isdigit() else None)
+        return SourceUnavailable(_sentence(place, error), _seconds(str(response.headers.get("Retry-After", ""))))
     return SourceRejected(_sentence(place, error))
+
+
+def _seconds(after: str) -> float | None:
+    """What `Retry-After` asks for: seconds, or the moment until which to wait."""
+    if after.strip().isdigit():
+        return float(after)
+    try:
+        return max(parsedate_to_datetime(after).timestamp() - time.time(), 0.0)
+    except (ValueError, TypeError):
+        return None
 
 
 def _of_database(error: BaseException, place: str) -> IngestionError:

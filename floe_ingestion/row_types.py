@@ -251,7 +251,7 @@ class RowTypes:
         for place, typed in columns.items():
             try:
                 arrays[place] = self._array(place, typed)
-            except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError) as error:
+            except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError, TypeError) as error:
                 raise SourceRejected(
                     f"{self._spec}: a value of {self._at(place)!r} does not fit its column ({self._arrow(place)}): "
                     f"{error}. Correct the source, or declare another type for a new table: {self._as_text(name)}."

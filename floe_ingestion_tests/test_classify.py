@@ -83,7 +83,7 @@ def test_a_status_says_whether_to_try_again(status: int, kind: type[IngestionErr
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("7", 7.0), ("0", 0.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("soon", None)],
+    [("7", 7.0), ("0", 0.0), (None, None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)],
 )
 def test_a_source_that_says_when_to_come_back_is_heard(
     header: str | None, seconds: float | None, api: HttpServer

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import did_you_mean, number_of
+from floe_ingestion.secrets import hide
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, named
 from floe_ingestion.sources.rest_options import Auth, Endpoint, EndpointOrPath, Paginator
 from floe_ingestion.spec import (
@@ -153,9 +154,15 @@ class RestApiConnector(SourceConnector):
                 cursor = specs[resource.name].incremental
                 fields = self.endpoint(child).fields_of(resource.name) if child else frozenset()
                 made.append(Requests(resource, self._filled(resource), cursor, None, self.base_url, child, fields))
-        client = {"base_url": self.base_url, "headers": dict(self.headers), "session": session_of(attempts)}
+        client: dict[str, Any] = {
+            "base_url": self.base_url,
+            "headers": dict(self.headers),
+            "session": session_of(attempts),
+        }
         if self.auth is not None:
             client["auth"] = self.auth.model_dump(exclude_unset=True)
+            for secret in client["auth"].keys() & {"api_key", "client_secret", "password", "token"}:
+                hide(client["auth"][secret])  # one that floe.yaml holds itself, too: requests writes URLs into errors
         config: Any = {"client": client, "resources": [each.config() for each in made]}
         try:
             resources = rest_api_resources(config)

@@ -15,9 +15,12 @@ from pydantic import ValidationError
 
 from floe_ingestion.classify import classify
 from floe_ingestion.errors import IngestionError, SourceRejected, SourceUnavailable
+from floe_ingestion.loading import source_from
+from floe_ingestion.pipeline import pipeline_of
 from floe_ingestion.sources.rest_api import RestApiConnector
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.http_server import Answer, Asked, HttpServer, serving
+from floe_ingestion_tests.lake import Lake
 from floe_ingestion_tests.sources.loads import load
 
 
@@ -131,6 +134,13 @@ def test_an_api_key_may_travel_in_the_url(api: HttpServer) -> None:
     )
 
     assert api.asked[0].params == {"key": "k"}
+
+
+def test_a_key_in_the_url_is_in_no_error(api: HttpServer) -> None:
+    api.route("/v1/orders", Answer({}, 400))
+    auth = {"type": "api_key", "name": "key", "api_key": "n0t-a-variable", "location": "query"}
+
+    assert "n0t-a-variable" not in str(refused(connector(api, "orders", auth=auth), "orders"))
 
 
 def test_an_oauth_client_fetches_its_token_once(api: HttpServer) -> None:
@@ -470,6 +480,14 @@ def test_what_cannot_be_read_is_not_asked_for_again(answer: bytes, sentence: str
 
     assert isinstance(error, SourceRejected)
     assert sentence in str(error)
+
+
+def test_what_is_nested_too_deep_to_be_written_is_told_with_its_column(api: HttpServer, lake: Lake) -> None:
+    api.route("/v1/orders", Answer(b'[{"id": 1, "deep": ' + b"[" * 500 + b"]" * 500 + b"}]"))
+    config = {"base_url": f"{api.url}/v1", "resources": ["orders"]}
+
+    with pytest.raises(SourceRejected, match="a value of 'deep' does not fit its column"):
+        lake.load(pipeline_of(source_from("rest_api", "raw", {"config": config}), Path()))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
