@@ -138,7 +138,7 @@ def _write_columns(spec: TableSpec, resource: DltResource, sink: ParquetSink) ->
     if spec.nested == "struct":  # which type they have, only rows can tell
         columns = {name: column for name, column in columns.items() if column.get("data_type") != "json"}
     schema = columns_to_arrow(columns, DestinationCapabilitiesContext.generic_capabilities(), "UTC")
-    known = sink.plan.arrow
+    known = {field.name: field.type for field in sink.plan.arrow}
     if len(schema):
-        kept = [known.field(field.name) if field.name in known.names else field for field in schema]
+        kept = [(field.name, known.get(spec.column(field.name), field.type)) for field in schema]
         sink.write(pa.schema(kept).empty_table())
