@@ -19,6 +19,8 @@ from floe_ingestion.secrets import leaks, redact
 from floe_ingestion.store_errors import TRY_LATER_STATUS, disk_hint, verdict_on
 
 _MISTAKES = (
+    ArithmeticError,
+    StopIteration,
     TypeError,
     AttributeError,
     KeyError,

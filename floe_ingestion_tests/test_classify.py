@@ -261,6 +261,8 @@ def test_a_full_disk_is_no_matter_of_time() -> None:
         lambda: pa.table({"a": [1]}).select(["b"]),
         lambda: pa.array([2**40]).cast(pa.int8()),
         lambda: __import__("no_such_module"),
+        lambda: next(iter(())),
+        lambda: pa.array([2**64], pa.int64()),
     ],
 )
 def test_a_mistake_in_code_is_not_tried_again(action: Callable[[], Any]) -> None:

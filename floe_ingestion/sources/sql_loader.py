@@ -20,7 +20,7 @@ from floe_ingestion.errors import SourceRejected
 from floe_ingestion.sources.adbc import is_read_by_adbc, read_by_adbc
 from floe_ingestion.sources.ahead import read_ahead
 from floe_ingestion.sources.domains import quoted
-from floe_ingestion.sources.sql_types import caster, declared, without_rounding, written_out
+from floe_ingestion.sources.sql_types import base_of, caster, declared, without_rounding, written_out
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import Select
@@ -76,10 +76,25 @@ class DeclaredLoader(TableLoader):
             try:
                 yield from self._load_rows(query, {})
             except PyToArrowConversionException as error:
+                no_day = ", or is MySQL's 0000-00-00" if self.engine.dialect.name in ("mysql", "mariadb") else ""
                 raise SourceRejected(
-                    f"Table {self.table.name!r}, column {error.field_name!r}: a value is not of its declared type: "
-                    f"{error.__cause__}. Correct it, leave it out with `where`, or load the column as text from a view."
+                    f"Table {self.table.name!r}, column {error.field_name!r}: a value is not of its declared type"
+                    f"{no_day}: {error.__cause__}. Correct it, leave it out with `where`, or load the column as text "
+                    f"from a view."
                 ) from error
+            except Exception as error:
+                if type(error).__name__ != "DataError" or getattr(error, "sqlstate", None):
+                    raise
+                raise self._time_of_none(error) from error
+
+    def _time_of_none(self, error: Exception) -> SourceRejected:
+        """psycopg cannot read infinity, years before 1 and 24:00, and does not say of which column they are."""
+        times = (sa.Date, sa.DateTime, sa.Time)
+        names = ", ".join(repr(column.name) for column in self.table.columns if isinstance(base_of(column.type), times))
+        return SourceRejected(
+            f"Table {self.table.name!r}, one of the columns {names}: {error}. `backend: auto` (with the extra "
+            f"`postgres`) says which. Correct it, leave it out with `where`, or load the column as text from a view."
+        )
 
     def _read_by_adbc(self, queries: list[str], first: Sequence[str] = ()) -> Iterator[pa.Table]:
         for batch in read_ahead(*(read_by_adbc(self.engine.url, query, first) for query in queries)):

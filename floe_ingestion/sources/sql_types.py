@@ -19,6 +19,7 @@ from floe_ingestion.sources.sqlite_values import read_as_declared
 
 _MYSQL = ("mysql", "mariadb")
 _MOST_DIGITS = 38
+_SIGNED_BITS = 63
 _UNKNOWN_SCALE = 9
 """Of a numeric that is declared without digits, as dlt has it."""
 _FIRST_DAY = date(1, 1, 1).toordinal() - date(1970, 1, 1).toordinal()
@@ -149,6 +150,8 @@ def _arrow(column: sa.Column[Any], dialect: str) -> pa.DataType | None:
         return _decimal_or_double(column.name, type_, dialect)
     if isinstance(type_, sa.Integer):
         return _integer(type_, dialect)
+    if isinstance(type_, mysql.BIT):
+        return pa.decimal128(20, 0) if (type_.length or 1) > _SIGNED_BITS else pa.int64()
     if isinstance(type_, sa.DateTime):
         return pa.timestamp("us", "UTC" if type_.timezone else None)
     if isinstance(type_, sa.Time) and dialect in ("postgresql", *_MYSQL):
@@ -168,6 +171,7 @@ _SIMPLE: tuple[tuple[type[sa.types.TypeEngine[Any]], pa.DataType], ...] = (
     (sa.JSON, pa.string()),
     (sa.ARRAY, pa.string()),
     (postgresql.OID, pa.int64()),
+    (mysql.YEAR, pa.int64()),
 )
 
 

@@ -100,10 +100,22 @@ def test_a_time_that_is_none_of_a_day_is_refused(value: str, maria: MariaDB, lak
 
 
 def test_a_day_that_is_none_is_refused(maria: MariaDB, lake: Lake) -> None:
-    maria.execute("create table t (id int, v date)", "set sql_mode = ''", "insert into t values (1, '0000-00-00')")
+    maria.execute(
+        "create table t (id int, v date)",
+        "set sql_mode = ''",
+        "insert into t values (1, '2024-01-01'), (2, '0000-00-00')",
+    )
 
-    with pytest.raises(PermanentError, match="0000-00-00"):
+    with pytest.raises(PermanentError, match=r"column 'v': .*0000-00-00"):
         lake.load(loading(maria))
+
+
+def test_64_bits_are_a_number_without_a_sign(maria: MariaDB, lake: Lake) -> None:
+    maria.execute("create table t (v bit(64))", "insert into t values (18446744073709551615)")
+
+    lake.load(loading(maria))
+
+    assert lake.values("raw.t", "v") == [Decimal(2**64 - 1)]
 
 
 def test_a_cursor_and_the_key_of_mysql_are_taken(maria: MariaDB, lake: Lake) -> None:
@@ -136,9 +148,9 @@ def test_windows_of_mysql_are_days(maria: MariaDB, lake: Lake) -> None:
 
 
 def test_a_table_of_mysql_without_rows_has_its_types(maria: MariaDB, lake: Lake) -> None:
-    maria.execute("create table t (id bigint unsigned, v double, c time)")
+    maria.execute("create table t (id bigint unsigned, v double, c time, b bit(8), y year)")
 
     lake.load(loading(maria))
 
     types = [str(field.field_type) for field in lake.table("raw.t").schema().fields]
-    assert types == ["decimal(20, 0)", "double", "time"]
+    assert types == ["decimal(20, 0)", "double", "time", "long", "long"]

@@ -172,9 +172,9 @@ def test_every_type_lands_alike_whoever_reads_it(postgres: Postgres, tmp_path: P
 def test_a_value_that_its_type_cannot_hold_in_a_table_is_refused(
     type_: str, value: str, named: bool, backend: str, postgres: Postgres, lake: Lake
 ) -> None:
-    """The driver that SQLAlchemy uses says which value of a time it is, and not of which column."""
+    """The driver that SQLAlchemy uses says which value of a time it is, and not of which column: they are all named."""
     postgres.execute(f"create table s.t (id int, v {type_})", f"insert into s.t values (1, {value})")
-    says = r"column 'v'" if named or backend == "adbc" else "year|hour"
+    says = "column 'v'" if named or backend == "adbc" else "one of the columns 'v': .*(year|hour)"
 
     with pytest.raises(SourceRejected, match=says):
         lake.load(loading(postgres, "t", backend))
