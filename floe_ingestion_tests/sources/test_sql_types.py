@@ -214,7 +214,7 @@ def test_a_run_that_brings_nothing_new_changes_no_type(backend: str, postgres: P
     for _ in range(2):
         lake.load(pipeline)
 
-    assert types_of(lake) == {"id": "int", "u": "long", "r": "float"}
+    assert types_of(lake) == {"id": "int", "u": "long", "rx": "float"}
 
 
 def test_a_table_may_be_wide(postgres: Postgres, lake: Lake) -> None:
