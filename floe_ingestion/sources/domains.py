@@ -54,7 +54,7 @@ def require_order(column: sa.Column[object], url: str) -> None:
     """Raise `SourceRejected` for a cursor whose text, which is what lands, has another order than the database's."""
     type_ = base_of(column.type)
     unordered = isinstance(type_, (sa.Enum, sa.ARRAY, sa.JSON)) or (isinstance(type_, sa.Time) and type_.timezone)
-    unknown = isinstance(type_, sa.types.NullType) and not url.startswith("sqlite")
+    unknown = isinstance(type_, sa.types.NullType) and url.startswith("postgres")
     own = type(type_).__module__.startswith(_OWN) and not isinstance(type_, _ORDERED)
     if unordered or unknown or own:
         name = "that SQLAlchemy does not know" if unknown else getattr(type_, "name", None) or type_

@@ -18,6 +18,8 @@ _HARMLESS = frozenset(
     {"accept", "accept-encoding", "accept-language", "connection", "content-length", "content-type", "user-agent"}
 )
 """Headers that hold no credentials."""
+_MADE_ANEW = frozenset({"cookie", "proxy-authorization"})
+"""Headers that requests has written for the other host by then."""
 _is_elsewhere: Callable[[str, str], bool] = SessionRedirectMixin().should_strip_auth
 
 
@@ -27,8 +29,7 @@ def keep_at_home(session: Session) -> None:
 
     def rebuild_auth(request: PreparedRequest, response: Response) -> None:
         if _is_elsewhere(response.request.url or "", request.url or ""):
-            # A cookie is that host's own by now.
-            for name in [name for name in request.headers if name.lower() not in {*_HARMLESS, "cookie"}]:
+            for name in [name for name in request.headers if name.lower() not in _HARMLESS | _MADE_ANEW]:
                 del request.headers[name]
         rebuild(request, response)
 
