@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -70,16 +70,21 @@ class SourceResult:
 
     def lines(self) -> list[str]:
         """For people."""
-        lines = [
-            f"{table}: {number_of(metadata.get('rows added', 0), 'row')} added, "
-            f"{metadata.get('rows updated', 0):,} updated, "
-            f"{metadata.get('dagster/row_count', 0):,} in all"
-            for table, metadata in self.tables.items()
-        ]
+        lines = [_line(table, metadata) for table, metadata in self.tables.items()]
         warnings = [text for metadata in self.tables.values() for text in metadata.get("warnings", "").split("\n\n")]
         lines += [f"warning: {text}" for text in warnings if text]
         lines += [f"{check.table}: {check.name} {check.word}: {check.sentence}" for check in self.checks]
         return [*lines, f"{self.source} failed: {self.error}"] if self.error else lines
+
+
+def _line(table: str, metadata: Mapping[str, Any]) -> str:
+    if "rows added" not in metadata:  # a plugin that writes by itself knows of its whole run only
+        loaded = number_of(metadata.get("rows_loaded", 0), "row")
+        return f"{table}: materialised by the ingestion plugin, which reports {loaded} for all of its source"
+    return (
+        f"{table}: {number_of(metadata['rows added'], 'row')} added, {metadata.get('rows updated', 0):,} updated, "
+        f"{metadata.get('dagster/row_count', 0):,} in all"
+    )
 
 
 def parse_span(partition: str | None, span: str | None) -> tuple[str, str] | None:

@@ -17,6 +17,7 @@ from dagster._serdes import serialize_value
 from floe_ingestion import build_definitions, load_spec
 from floe_ingestion.definitions import lake_of
 from floe_ingestion.errors import ConfigurationError
+from floe_ingestion.running import run_sources
 from floe_ingestion_tests.dagster_fixtures import Project
 
 pytestmark = pytest.mark.dagster
@@ -294,6 +295,8 @@ def test_another_ingestion_plugin_is_configured_started_run_and_stopped(
     assert truck == [("configured", {"token": "s3cr3t"}), "started", ("ran", "bronze"), "stopped"]
     assert "s3cr3t" not in snapshot_of(definitions)
     assert not (project.folder / ".floe").exists()
+    (result,) = run_sources(str(project.path), quiet=True)
+    assert "materialised by the ingestion plugin, which reports 3 rows for all of its source" in result.lines()[0]
 
 
 def test_a_variable_that_a_plugin_needs_is_named_with_its_place(project: Project, truck: list[Any]) -> None:
