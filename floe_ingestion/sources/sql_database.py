@@ -156,9 +156,9 @@ class SqlDatabaseConnector(SourceConnector):
 
         def adapt(found: sa.Table) -> None:
             complete(found, self.connection_string, self._connected)
-            _check_columns(found, table, extraction)
+            _check_columns(found, table)
             if extraction.table.incremental is not None and extraction.window is None:
-                require_order(found.c[extraction.table.incremental.cursor_path], self.connection_string)
+                require_order(_cursor_of(found, extraction.table.incremental.cursor_path), self.connection_string)
             reflected.append(found)
 
         resource = sql_table(
@@ -185,15 +185,13 @@ class SqlDatabaseConnector(SourceConnector):
         return resource
 
 
-def _check_columns(reflected: sa.Table, table: TableResource, extraction: Extraction) -> None:
+def _check_columns(reflected: sa.Table, table: TableResource) -> None:
     """What floe.yaml names is there; dlt leaves a missing column out in silence."""
     if missing := [name for name in table.included_columns if name not in reflected.c]:
         raise SourceRejected(
             f"Table {reflected.name!r} has no column {', '.join(map(repr, missing))}. "
             f"Correct `included_columns`, which names it. The others are there."
         )
-    if extraction.table.incremental is not None and extraction.window is None:
-        _cursor_of(reflected, extraction.table.incremental.cursor_path)
 
 
 def _cursor_of(table: sa.Table, path: str) -> sa.Column[Any]:
