@@ -66,9 +66,9 @@ def cast(values: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> pa.Array | p
         values = values.cast(pa.decimal128(_LARGEST_DECIMAL, type_.scale))
     if pa.types.is_dictionary(values.type):
         values = _decoded(values)
-    if isinstance(type_, pa.UuidType) and _is_text(values.type):
+    if isinstance(type_, pa.UuidType) and is_text(values.type):
         raise pa.ArrowInvalid("text cannot be cast to uuid")
-    if isinstance(values.type, pa.UuidType) and _is_text(type_):
+    if isinstance(values.type, pa.UuidType) and is_text(type_):
         # Arrow would take the 16 bytes for those of a text.
         return pa.array([str(value) if value is not None else None for value in values.to_pylist()], type_)
     return values.cast(type_)
@@ -121,7 +121,7 @@ def _carried_nested(type_: pa.DataType, column: str) -> pa.DataType | None:
     raise UnsupportedType(column, str(type_), "Select it as text instead.")
 
 
-def _is_text(type_: pa.DataType) -> bool:
+def is_text(type_: pa.DataType) -> bool:
     return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.sql.sqltypes import _Binary
 
 from floe_ingestion.errors import SourceRejected, UnsupportedType
-from floe_ingestion.iceberg.types import cast
+from floe_ingestion.iceberg.types import cast, is_text
 from floe_ingestion.sources.sqlite_values import read_as_declared
 
 _MYSQL = ("mysql", "mariadb")
@@ -117,7 +117,7 @@ def _cast(values: pa.ChunkedArray, type_: pa.DataType | None, table: str, name: 
     if type_ is None:
         return values
     try:
-        if pa.types.is_time(type_) and _is_text(values.type):
+        if pa.types.is_time(type_) and is_text(values.type):
             # Arrow reads no times of a day, but those of a date.
             values = pc.binary_join_element_wise("1970-01-01T", values.cast(pa.string()), "").cast(pa.timestamp("us"))
         found = values if values.type == type_ else cast(values, type_)
@@ -128,10 +128,6 @@ def _cast(values: pa.ChunkedArray, type_: pa.DataType | None, table: str, name: 
             f"Correct it, leave it out with `where`, or load the column as text from a view."
         ) from error
     return found
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 
 def _require_years(values: pa.ChunkedArray) -> None:
