@@ -43,7 +43,7 @@ from floe_ingestion.staging import LoadRequest, Provenance
 home = Path(FOLDER) / "home"
 catalog = SqlCatalogPlugin().connect({"home": str(home), "warehouse": f"file://{home}/warehouse"})
 source = source_from("sql_database", "bronze", {
-    "connection_string": URL, "tables": ["lineitem"], "backend": "adbc"})
+    "connection_string": URL, "tables": ["lineitem"], "backend": "duckdb"})
 for staged in stage(pipeline_of(source, home), LoadRequest(), catalog, home / "staging"):
     assert commit(catalog, staged, Provenance(), home / "staging").rows_total == ROWS
 """

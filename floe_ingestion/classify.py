@@ -54,7 +54,7 @@ _REFUSED_STATES = frozenset({"0A", "22", "28", "3D", "3F", "42"})
 _TRY_LATER_STATES = frozenset({"08", "40", "53", "55", "57"})
 """Connection, rollback (deadlock, serialisation), resources, locks, an operator or a timeout stepped in."""
 _OF_CONNECTIONS = frozenset({"OperationalError", "InterfaceError", "TimeoutError", "DisconnectionError"})
-"""Errors of SQLAlchemy and of ADBC, which share DBAPI's names."""
+"""Errors of SQLAlchemy."""
 _NEVER_SENT = frozenset(
     {"InvalidHeader", "InvalidProxyURL", "InvalidSchema", "InvalidURL", "LocationParseError", "MissingSchema"}
 )
@@ -144,7 +144,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether Rust code, such as ConnectorX's or Polars', has broken down: it raises what is no `Exception`."""
+    """Whether Rust code, such as Polars', has broken down: it raises what is no `Exception`."""
     return _library(error) == "pyo3_runtime"
 
 
@@ -175,7 +175,7 @@ def _of_library(error: BaseException, place: str) -> IngestionError | None:
         return PermanentError(f"{place}: the Python package {error.name!r} is needed, and not installed. {how}")
     if module == "requests" or module == "urllib3":
         return _of_http(error, place)
-    if module in ("sqlalchemy", "adbc_driver_manager"):
+    if module == "sqlalchemy":
         return _of_database(error, place)
     if module == "pyiceberg":
         return _of_catalog(error, place)
@@ -265,6 +265,5 @@ def _of_catalog(error: BaseException, place: str) -> IngestionError:
 
 
 def _sentence(place: str, error: BaseException) -> str:
-    # ADBC goes on with the whole query.
-    text = " ".join(str(error).partition("\n\nQuery was:")[0].split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
     return redact(f"{place}: {type(error).__name__}: {text}")

@@ -55,7 +55,7 @@ HEAVY = (
     "sqlalchemy",
     "polars",
     "pandas",
-    "adbc_driver_postgresql",
+    "duckdb",
 )
 PUBLIC = {
     *("DltIngestionResource", "FloeIngestionComponent", "IcebergIOManager", "IcebergLakeResource"),

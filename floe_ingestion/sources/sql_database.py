@@ -50,8 +50,8 @@ class SqlDatabaseConnector(SourceConnector):
     """The database schema that the tables are in; the connection's default where absent."""
     tables: tuple[Annotated[TableResource, BeforeValidator(listed)], ...] = Field(min_length=1)
     """Named, because definitions never connect."""
-    backend: Literal["auto", "pyarrow", "adbc"] = "auto"
-    """`auto` reads PostgreSQL by ADBC, several times as fast, where the extra `postgres` is installed."""
+    backend: Literal["auto", "pyarrow", "duckdb"] = "auto"
+    """`auto` reads PostgreSQL by DuckDB, several times as fast, where the extra `postgres` is installed."""
     chunk_size: int = Field(default=50_000, ge=1)
     """Rows a batch, at most."""
 

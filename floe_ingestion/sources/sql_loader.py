@@ -1,8 +1,8 @@
-"""Reads one table, by ADBC or by SQLAlchemy; what comes is what the database declares, whoever read it."""
+"""Reads one table, by DuckDB or by SQLAlchemy; what comes is what the database declares, whoever read it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,10 @@ from dlt.common.libs.pyarrow import (
 )
 from dlt.sources.sql_database import TableLoader
 
-from floe_ingestion.errors import SourceRejected
-from floe_ingestion.sources.adbc import is_read_by_adbc, read_by_adbc
+from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.sources.ahead import read_ahead
 from floe_ingestion.sources.domains import quoted
+from floe_ingestion.sources.postgres import Guard, ReadFailed, is_read_by_duckdb, read_by_duckdb
 from floe_ingestion.sources.sql_types import base_of, caster, declared, without_rounding, written_out
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ _PAGES = """
         from (select relid from pg_partition_tree(pg_class.oid) union all select pg_class.oid) as parts (part)
     ) as size where oid = cast(:table as regclass)
 """
+_ROW_BYTES = """
+    select pg_table_size(oid) / reltuples from pg_class where oid = cast(:table as regclass) and reltuples > 0
+"""
+_LONG_ROW, _LONG_ROWS = 32 * 1024, 16 * 1024 * 1024
+"""Bytes of a row, from which on DuckDB's two thousand at once are too many, and of the rows that are read instead."""
 
 
 class DeclaredLoader(TableLoader):
@@ -39,39 +44,45 @@ class DeclaredLoader(TableLoader):
     def load_rows(self, backend_kwargs: dict[str, Any] | None = None) -> Iterator[pa.Table]:
         """Tables of `chunk_size` rows or fewer; of a table without rows one that has its columns."""
         given = backend_kwargs or {}
-        by_adbc = is_read_by_adbc(given.get("choice", "auto"), self.engine.url)
+        choice, parallel = given.get("choice", "auto"), int(given.get("parallel", 1))
+        by_duckdb = is_read_by_duckdb(choice, self.engine.url)
+        if by_duckdb and choice == "auto" and parallel == 1 and (size := self._bytes_of_row()) > _LONG_ROW:
+            by_duckdb, self.chunk_size = False, max(1, min(self.chunk_size, int(_LONG_ROWS / size)))
         dialect = self.engine.dialect.name
         without_rounding(self.table)
         types = declared(self.table, dialect)
-        instead = written_out(self.table, dialect, by_adbc)
+        instead = written_out(self.table, dialect, by_duckdb)
         # What dlt makes of values of SQLAlchemy's. Of texts it is told no type: it would make it in its own way.
         untold = instead if dialect != "sqlite" else {}
         told = {name: type_ for name, type_ in types.items() if name not in untold}
         hints = py_arrow_to_table_schema_columns(pa.schema(list(told.items())))
         self.columns = {**self.columns, **hints, **{name: {"name": name} for name in untold}}
-        query = self._selecting(instead)
+        guard = Guard(self.table, instead) if by_duckdb else None
+        query = self._selecting(instead, guard.selected() if guard else [])
         as_declared = caster(types, str(self.table.name))
         came = False
-        for rows in self._read(query, by_adbc, int(given.get("parallel", 1))):
+        for rows in self._read(query, by_duckdb, parallel):
             came = True
-            yield as_declared(rows)
+            yield as_declared(guard.restored(rows) if guard else rows)
         if not came:
             yield self._empty(types)
 
-    def _selecting(self, instead: dict[str, sa.ColumnElement[Any]]) -> Select[Any]:
-        """The query, with other expressions in the place of some columns."""
+    def _selecting(
+        self, instead: dict[str, sa.ColumnElement[Any]], beside: list[sa.ColumnElement[bool]]
+    ) -> Select[Any]:
+        """The query, with other expressions in the place of some columns, and some beside them."""
         query = self.make_query()
         chosen = [
             instead[column.name].label(column.name) if column.name in instead else column
             for column in self.table.columns
         ]
-        return query.with_only_columns(*chosen) if instead else query  # type: ignore[union-attr, return-value]
+        return query.with_only_columns(*chosen, *beside) if instead or beside else query  # type: ignore[union-attr, return-value]
 
-    def _read(self, query: Select[Any], by_adbc: bool, parallel: int) -> Iterator[pa.Table]:
+    def _read(self, query: Select[Any], by_duckdb: bool, parallel: int) -> Iterator[pa.Table]:
         if parallel > 1:
-            yield from self._read_in_ranges(query, by_adbc, parallel)
-        elif by_adbc:
-            yield from self._read_by_adbc([self._as_text(query)])
+            yield from self._read_in_ranges(query, by_duckdb, parallel)
+        elif by_duckdb:
+            yield from self._read_by_duckdb([query])
         else:
             try:
                 yield from self._load_rows(query, {})
@@ -96,24 +107,40 @@ class DeclaredLoader(TableLoader):
             f"`postgres`) says which. Correct it, leave it out with `where`, or load the column as text from a view."
         )
 
-    def _read_by_adbc(self, queries: list[str], first: Sequence[str] = ()) -> Iterator[pa.Table]:
-        for batch in read_ahead(*(read_by_adbc(self.engine.url, query, first) for query in queries)):
-            for begin in range(0, batch.num_rows, self.chunk_size):
-                yield pa.Table.from_batches([batch.slice(begin, self.chunk_size)])
+    def _read_by_duckdb(self, queries: list[Select[Any]], snapshot: str | None = None) -> Iterator[pa.Table]:
+        texts = map(self._as_text, queries)
+        try:
+            for rows in read_ahead(*(read_by_duckdb(self.engine.url, text, snapshot) for text in texts)):
+                for begin in range(0, rows.num_rows, self.chunk_size):
+                    yield rows.slice(begin, self.chunk_size)
+        except ReadFailed as error:
+            if not error.of_the_moment:
+                self._ask_for_a_row(queries[0])
+            raise (SourceUnavailable if error.may_pass else SourceRejected)(
+                f"Table {self.table.name!r}: {error}"
+            ) from None
 
-    def _read_in_ranges(self, query: Select[Any], by_adbc: bool, parallel: int) -> Iterator[pa.Table]:
+    def _ask_for_a_row(self, query: Select[Any]) -> None:
+        """Raise what SQLAlchemy's driver says of it: that has a SQLSTATE, by which retries are decided."""
+        with self.engine.connect() as connection:
+            connection.execute(query.limit(1)).all()
+
+    def _read_in_ranges(self, query: Select[Any], by_duckdb: bool, parallel: int) -> Iterator[pa.Table]:
         """Ranges of the table's pages on connections of their own, all of which see the database of one moment."""
         ordered: Any = self.row_order
-        if not by_adbc or self.engine.dialect.name != "postgresql" or ordered:
+        if not by_duckdb or self.engine.dialect.name != "postgresql" or ordered:
             raise SourceRejected(
-                f"Table {self.table.name!r}: `parallel` is for PostgreSQL read by ADBC (the extra `postgres`), and not "
-                f"for rows in an order. Remove it, or write `backend: auto` and no `row_order`."
+                f"Table {self.table.name!r}: `parallel` is for PostgreSQL read by DuckDB (the extra `postgres`), and "
+                f"not for rows in an order. Remove it, or write `backend: auto` and no `row_order`."
             )
         with self._snapshot() as (connection, snapshot):
             ranges = _ranges(self._pages(connection), parallel)
-            queries = [self._as_text(query.where(sa.text(condition))) for condition in ranges]
-            begin = ["begin isolation level repeatable read", f"set transaction snapshot '{snapshot}'"]
-            yield from self._read_by_adbc(queries, begin)
+            yield from self._read_by_duckdb([query.where(sa.text(condition)) for condition in ranges], snapshot)
+
+    def _bytes_of_row(self) -> float:
+        """About, as it is stored; 0 of what has no storage, or was never analysed."""
+        with self.engine.connect() as connection:
+            return connection.execute(sa.text(_ROW_BYTES), {"table": quoted(self.table)}).scalar() or 0
 
     def _pages(self, connection: sa.Connection) -> int:
         """Of the table, or of the largest of its partitions; nobody rewrites them while the transaction lasts."""

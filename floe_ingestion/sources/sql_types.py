@@ -76,7 +76,7 @@ def without_rounding(table: sa.Table) -> None:
             column.type.asdecimal = False
 
 
-def written_out(table: sa.Table, dialect: str, by_adbc: bool) -> dict[str, sa.ColumnElement[Any]]:
+def written_out(table: sa.Table, dialect: str, by_duckdb: bool) -> dict[str, sa.ColumnElement[Any]]:
     """What is selected in the place of columns that a reader cannot take: their text, as the database writes it."""
     if dialect in _MYSQL:
         # Python's sets have no order, and of 100 hours, which is a time to MySQL, dlt makes four in the morning. Of
@@ -96,7 +96,10 @@ def written_out(table: sa.Table, dialect: str, by_adbc: bool) -> dict[str, sa.Co
             made[column.name] = sa.cast(column, sa.BigInteger)
         elif isinstance(type_, postgresql.INET):
             made[column.name] = sa.func.abbrev(column, type_=sa.Text)
-        elif not _is_read(type_, by_adbc):
+        elif by_duckdb and isinstance(type_, sa.CHAR) and type_.length is None:
+            # Of a domain: how many blanks DuckDB takes away is not known here, and a cast would take them, too.
+            made[column.name] = sa.func.textin(sa.func.bpcharout(column), type_=sa.Text)
+        elif not _is_read(type_, by_duckdb):
             made[column.name] = sa.cast(column, sa.Text)
     return made
 
@@ -178,15 +181,22 @@ def base_of(type_: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
     return type_
 
 
-def _is_read(type_: sa.types.TypeEngine[Any], by_adbc: bool) -> bool:
+def is_exact(type_: sa.types.TypeEngine[Any]) -> bool:
+    """Whether it is of decimals that are declared with as many digits as Arrow's have, none of them implied."""
+    if not isinstance(type_, sa.Numeric) or not type_.asdecimal or type_.precision is None:
+        return False
+    return 0 <= (type_.scale or 0) <= type_.precision <= _MOST_DIGITS
+
+
+def _is_read(type_: sa.types.TypeEngine[Any], by_duckdb: bool) -> bool:
     if isinstance(type_, (sa.Numeric, sa.Float)):
         # As text, numerics are read at several times the speed, and one that is no number is refused by its column.
-        return not type_.asdecimal
+        return not type_.asdecimal or (by_duckdb and is_exact(type_))
     if isinstance(type_, sa.Time):
-        # Of 24:00 ADBC makes midnight.
-        return not type_.timezone and not by_adbc
+        # Arrow has no 24:00, and would wrap it round.
+        return not type_.timezone and not by_duckdb
     if isinstance(type_, sa.Uuid):
-        return not by_adbc
+        return not by_duckdb
     if isinstance(type_, sa.String):
         # What is no more than a String are the internal types "char" and name.
         return not isinstance(type_, sa.Enum) and type(type_) is not sa.String

@@ -22,7 +22,7 @@ def postgres(server: Postgres) -> Postgres:
     return server
 
 
-@pytest.fixture(params=["pyarrow", "adbc"])
+@pytest.fixture(params=["pyarrow", "duckdb"])
 def backend(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

@@ -688,7 +688,7 @@ def test_a_table_of_one_backend_goes_on_with_the_other(postgres: Postgres, lake:
     postgres.execute(EVERY_TYPE, A_ROW)
     lake.load(pipeline(postgres.url, "t", config={"schema": "s", "backend": "pyarrow"}, **MERGE))
 
-    landed = lake.load(pipeline(postgres.url, "t", config={"schema": "s", "backend": "adbc"}, **MERGE))
+    landed = lake.load(pipeline(postgres.url, "t", config={"schema": "s", "backend": "duckdb"}, **MERGE))
 
     assert (landed.rows_unchanged, list(landed.columns_added)) == (1, [])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from dlt.sources.sql_database import sql_table
 from floe_ingestion.errors import ContractBroken, SourceRejected, UnsupportedType
 from floe_ingestion.loading import source_from
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
-from floe_ingestion.sources.adbc import is_read_by_adbc
+from floe_ingestion.sources.postgres import is_read_by_duckdb, read_by_duckdb
 from floe_ingestion.sources.sql_loader import DeclaredLoader
 from floe_ingestion_tests.lake import Lake
 from floe_ingestion_tests.sources.database import Postgres
@@ -37,6 +37,9 @@ EVERY_TYPE: dict[str, tuple[str, str, str]] = {
     "text": ("text", "''", "'zoë 🧊 %s %% :x'"),
     "varying": ("varchar(4)", "''", "'ab'"),
     "letters": ("char(3)", "''", "'ab'"),
+    "accents": ("char(4)", "'é🧊'", "'ß  '"),
+    "code": ("s.code", "'x'", "'ab'"),
+    "parts": ("numeric(38,38)", "0.12345678901234567890123456789012345678", "-1e-38"),
     "yes": ("boolean", "true", "false"),
     "day": ("date", "'0001-01-01'", "'9999-12-31'"),
     "clock": ("time", "'00:00'", "'23:59:59.999999'"),
@@ -109,6 +112,7 @@ TEXTS = {
     "address": ["192.168.0.1", "10.0.0.0/8"],
     "pair": ["(1,a)", '(,"")'],
     "letters": ["   ", "ab "],
+    "accents": ["é🧊  ", "ß   "],
 }
 
 
@@ -137,6 +141,7 @@ def create_every_type(postgres: Postgres) -> None:
         "create domain s.positive as int check (value > 0)",
         "create domain s.amount as numeric(10, 2)",
         "create domain s.fee as s.amount",
+        "create domain s.code as char(3)",
         f"create table s.t (id int primary key, {columns})",
         "insert into s.t (id) values (0)",
         *(f"insert into s.t values ({number}, {row})" for number, row in enumerate(rows, start=1)),
@@ -145,7 +150,7 @@ def create_every_type(postgres: Postgres) -> None:
 
 def test_every_type_lands_alike_whoever_reads_it(postgres: Postgres, tmp_path: Path) -> None:
     create_every_type(postgres)
-    lakes = {backend: Lake(tmp_path / backend) for backend in ("pyarrow", "adbc", "auto")}
+    lakes = {backend: Lake(tmp_path / backend) for backend in ("pyarrow", "duckdb", "auto")}
     for backend, lake in lakes.items():
         lake.load(loading(postgres, "t", backend))
 
@@ -155,6 +160,26 @@ def test_every_type_lands_alike_whoever_reads_it(postgres: Postgres, tmp_path: P
     assert {name: types[name] for name in EXPECTED} == EXPECTED
     assert {name: first.column(name).to_pylist()[1:] for name in TEXTS} == TEXTS
     assert len(types) == len(EVERY_TYPE) + 1
+
+
+def test_numbers_are_those_of_the_database(postgres: Postgres, tmp_path: Path) -> None:
+    """Of random digits, many of them 0 as in money, in decimals of every width."""
+    digits = [(1, 0), (4, 4), (5, 1), (9, 2), (10, 9), (18, 4), (19, 0), (28, 14), (38, 2), (38, 37)]
+    columns = ", ".join(f"n{index} numeric{each}" for index, each in enumerate(digits))
+    values = ", ".join(
+        f"trunc((random() - 0.5)::numeric * power(10.0, (random() * {digits - scale})::int), (random() * {scale})::int)"
+        for digits, scale in digits
+    )
+    postgres.execute(f"create table s.t (id int, {columns})", "select setseed(0.5)")
+    postgres.execute(f"insert into s.t select n, {values} from generate_series(1, 5000) n")
+    found = {}
+    for backend in ("pyarrow", "duckdb"):
+        lake = Lake(tmp_path / backend)
+        lake.load(loading(postgres, "t", backend))
+        found[backend] = landed(lake)
+
+    assert found["duckdb"].equals(found["pyarrow"])
+    assert all(len(set(column.to_pylist())) > 5 for column in found["duckdb"].columns)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +199,7 @@ def test_a_value_that_its_type_cannot_hold_in_a_table_is_refused(
 ) -> None:
     """The driver that SQLAlchemy uses says which value of a time it is, and not of which column: they are all named."""
     postgres.execute(f"create table s.t (id int, v {type_})", f"insert into s.t values (1, {value})")
-    says = "column 'v'" if named or backend == "adbc" else "one of the columns 'v': .*(year|hour)"
+    says = "column 'v'" if named or backend == "duckdb" else "one of the columns 'v': .*(year|hour)"
 
     with pytest.raises(SourceRejected, match=says):
         lake.load(loading(postgres, "t", backend))
@@ -262,16 +287,16 @@ def test_views_are_read_as_tables_are(kind: str, backend: str, postgres: Postgre
         ("mssql+pyodbc://host/db", False),
     ],
 )
-def test_adbc_reads_what_its_library_understands(url: str, expected: bool) -> None:
-    assert is_read_by_adbc("auto", sa.make_url(url)) is expected
-    assert not is_read_by_adbc("pyarrow", sa.make_url(url))
+def test_duckdb_reads_what_its_library_understands(url: str, expected: bool) -> None:
+    assert is_read_by_duckdb("auto", sa.make_url(url)) is expected
+    assert not is_read_by_duckdb("pyarrow", sa.make_url(url))
     if expected:
-        assert is_read_by_adbc("adbc", sa.make_url(url))
+        assert is_read_by_duckdb("duckdb", sa.make_url(url))
     else:
         with pytest.raises(
             SourceRejected, match=f"begins with {re.escape(url.partition(':')[0])}://. Remove `backend`"
         ):
-            is_read_by_adbc("adbc", sa.make_url(url))
+            is_read_by_duckdb("duckdb", sa.make_url(url))
 
 
 def test_a_password_may_hold_any_character(backend: str, postgres: Postgres, lake: Lake) -> None:
@@ -319,11 +344,11 @@ def test_ranges_of_hardly_any_rows_are_these(rows: int, postgres: Postgres, lake
 class WhileOthersWrite(DeclaredLoader):
     """Reads its ranges, and meanwhile somebody writes into each of them."""
 
-    def _read_by_adbc(self, queries: list[str], first: Sequence[str] = ()) -> Iterator[pa.Table]:
+    def _read_by_duckdb(self, queries: list[Any], snapshot: str | None = None) -> Iterator[pa.Table]:
         with self.engine.begin() as connection:
             connection.execute(sa.text("insert into s.t values (-49 + 1, 'new'), (999000, 'new')"))
             connection.execute(sa.text("update s.t set v = 'changed'"))
-        yield from super()._read_by_adbc(queries, first)
+        yield from super()._read_by_duckdb(queries, snapshot)
 
 
 def test_all_ranges_see_the_table_of_one_moment(squares: Postgres) -> None:
@@ -332,7 +357,7 @@ def test_all_ranges_see_the_table_of_one_moment(squares: Postgres) -> None:
         table="t",
         schema="s",
         backend="pyarrow",
-        backend_kwargs={"choice": "adbc", "parallel": 4},
+        backend_kwargs={"choice": "duckdb", "parallel": 4},
         table_loader_class=WhileOthersWrite,
     )
 
@@ -370,12 +395,35 @@ def test_batches_have_no_more_rows_than_asked_for(backend: str, squares: Postgre
     assert [rows.num_rows for rows in resource] == [300, 300, 300, 100]
 
 
+def test_a_reader_that_stops_lets_the_server_stop(postgres: Postgres) -> None:
+    """What it has sent has to be taken before a connection can end, and here that would take days."""
+    rows = read_by_duckdb(sa.make_url(postgres.url), "select n from generate_series(1, 1000000000000) n")
+
+    assert next(rows).num_rows > 1
+    rows.close()  # type: ignore[attr-defined]
+
+
+def test_long_rows_come_few_at_once(postgres: Postgres) -> None:
+    postgres.execute(
+        "create table s.t (id int, v text)",
+        "alter table s.t alter v set storage external",
+        "insert into s.t select n, repeat('long', 1000000) from generate_series(1, 9) n",
+        "analyze s.t",
+    )
+    resource = sql_table(postgres.url, table="t", schema="s", backend="pyarrow", table_loader_class=DeclaredLoader)
+
+    read = list(resource)
+
+    assert [rows.num_rows for rows in read] == [4, 4, 1]
+    assert pa.concat_tables(read).column("id").to_pylist() == list(range(1, 10))
+
+
 def test_nobody_rewrites_a_table_while_its_ranges_are_read(squares: Postgres) -> None:
     """A rewritten table has its rows on other pages, so that a range read later would have others."""
     engine = sa.create_engine(squares.url)
     table = sa.Table("t", sa.MetaData(), schema="s", autoload_with=engine)
     loader = DeclaredLoader(engine, "full_with_precision", table, {}, chunk_size=10)  # type: ignore[arg-type]
-    rows = loader.load_rows({"choice": "adbc", "parallel": 2})
+    rows = loader.load_rows({"choice": "duckdb", "parallel": 2})
     next(rows)
 
     with pytest.raises(psycopg.errors.LockNotAvailable):
@@ -389,7 +437,7 @@ def test_ranges_need_pages_and_a_reader_that_can(squares: Postgres, lake: Lake) 
 
     with pytest.raises(SourceRejected, match="seen' is a view or a foreign table"):
         lake.load(loading(squares, "seen", "auto", {"parallel": 2}))
-    with pytest.raises(SourceRejected, match="`parallel` is for PostgreSQL read by ADBC"):
+    with pytest.raises(SourceRejected, match="`parallel` is for PostgreSQL read by DuckDB"):
         lake.load(loading(squares, "t", "pyarrow", {"parallel": 2}))
 
 
