@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -104,7 +103,6 @@ def run_sources(
     names: Sequence[str] = (),
     span: tuple[str, str] | None = None,
     quiet: bool = False,
-    before_each: Callable[[str], None] = lambda name: None,
     debug: bool = False,
 ) -> list[SourceResult]:
     """Materialise the named sources, or all that are enabled, one run each.
@@ -121,18 +119,12 @@ def run_sources(
     definitions = build_definitions(spec.model_copy(update={"sources": enabled}))
     if not debug:
         definitions = dg.Definitions.merge(definitions, dg.Definitions(loggers={"console": _sentences(quiet)}))
-    results: list[SourceResult] = []
-    with ExitStack() as stack:
-        instance = stack.enter_context(
-            dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
-        )
+    kept = bool(os.environ.get("DAGSTER_HOME"))
+    with dg.DagsterInstance.get() if kept else dg.DagsterInstance.ephemeral() as instance:
         for source in chosen:
             if span is not None and source.partitions is not None:
                 _check_span(source.name, source.partitions, span, instance)
-        for source in chosen:
-            before_each(source.name)
-            results.append(_run(source, definitions, instance, span if source.partitions else None))
-    return results
+        return [_run(source, definitions, instance, span if source.partitions else None) for source in chosen]
 
 
 def _sentences(quiet: bool) -> dg.LoggerDefinition:
