@@ -1,4 +1,4 @@
-"""What Dagster shows of a table that will land: key, lineage, kinds, group, description."""
+"""What Dagster is told of a table that will land: key, lineage, kinds, group, description, automation, freshness."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 from dagster_dlt import DagsterDltTranslator
 from dagster_dlt.translator import DltResourceTranslatorData
 
-from floe_ingestion.automation import automation_condition, freshness_policy
+from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.spec_checks import age, freshness_without_column
@@ -76,9 +77,39 @@ class FloeDltTranslator(DagsterDltTranslator):
             tags=dict(shown.tags),
             kinds={"dlt", "iceberg", *shown.kinds[: _MOST_KINDS - 2]},
             metadata={**_definition_metadata(table), **_references(shown.written.get(table.resource), table)},
-            automation_condition=automation_condition(automation, source_key(table)) if automation else None,
-            freshness_policy=freshness_policy(freshness, table.source) if freshness else _freshness_of_checks(table),
+            automation_condition=_automation_condition(automation, source_key(table)) if automation else None,
+            freshness_policy=_freshness_policy(freshness, table.source) if freshness else _freshness_of_checks(table),
         ).with_io_manager_key(IO_MANAGER_KEY)
+
+
+def _automation_condition(
+    spec: AutomationSpec, source_asset: dg.AssetKey
+) -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
+    """The condition of a table that is read from `source_asset`."""
+    if spec.condition == "eager":
+        return dg.AutomationCondition.eager()
+    # Nobody materialises the source asset, so that a condition which waits for it would wait for ever.
+    source = dg.AssetSelection.assets(source_asset)
+    if spec.condition == "on_missing":
+        return dg.AutomationCondition.on_missing().ignore(source)
+    assert spec.cron is not None
+    return dg.AutomationCondition.on_cron(spec.cron, spec.timezone).ignore(source)
+
+
+def _freshness_policy(spec: FreshnessSpec, place: str) -> dg.FreshnessPolicy:
+    """The policy; raises `ConfigurationError` for a window that is longer than the time between two deadlines."""
+    if spec.deadline is None:
+        assert spec.max_age_hours is not None
+        warn = timedelta(hours=spec.warn_age_hours) if spec.warn_age_hours is not None else None
+        return dg.FreshnessPolicy.time_window(timedelta(hours=spec.max_age_hours), warn)
+    assert spec.window_hours is not None
+    try:
+        return dg.FreshnessPolicy.cron(spec.deadline, timedelta(hours=spec.window_hours), spec.timezone)
+    except Exception as error:  # Dagster's own check, which knows the ticks of the cron expression
+        raise ConfigurationError(
+            f"{place}: `freshness` counts loads of the last {spec.window_hours:g} hours before each deadline, and "
+            f"{spec.deadline!r} has deadlines closer together. Write fewer `window_hours`, or another `deadline`."
+        ) from error
 
 
 def _freshness_of_checks(table: TableSpec) -> dg.FreshnessPolicy | None:
@@ -90,10 +121,11 @@ def _freshness_of_checks(table: TableSpec) -> dg.FreshnessPolicy | None:
 def default_description(table: TableSpec) -> str:
     """One sentence on how the table comes about."""
     how = {"append": "Rows are appended", "replace": "Every load replaces it", "merge": "Rows are merged by key"}
-    text = f"{table.resource} of {table.source} ({table.source_type}). {how[table.write_disposition]}"
+    done = how[table.write_disposition]
     if table.partitions is not None and table.write_disposition != "merge":
-        text = f"{table.resource} of {table.source} ({table.source_type}). A load replaces its own partitions"
-    return f"{text}; loaded by cursor {table.incremental.cursor_path}." if table.incremental else f"{text}."
+        done = "A load replaces its own partitions"
+    by_cursor = f"; loaded by cursor {table.incremental.cursor_path}" if table.incremental else ""
+    return f"{table.resource} of {table.source} ({table.source_type}). {done}{by_cursor}."
 
 
 def _definition_metadata(table: TableSpec) -> dict[str, Any]:

@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("verdict", "reconciling", "judging", "landing"),
     ),
     (
-        *("resources", "io_manager", "asset_page", "asset_tables", "windows", "automation", "translator"),
+        *("resources", "io_manager", "asset_page", "asset_tables", "windows", "translator"),
         *("partitions", "retries"),
     ),
     ("assets", "checks", "schedules", "sensors", "pools", "maintenance_jobs"),
