@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.classify import lake_errors
-from floe_ingestion.plugins import CatalogPlugin, PluginRegistry, PluginType, StoragePlugin
+from floe_ingestion.plugins import PluginRegistry, PluginType
 from floe_ingestion.secrets import expand
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ def connect(
     registry = PluginRegistry()
     catalog_plugin = registry.get(PluginType.CATALOG, catalog)
     storage_plugin = registry.get(PluginType.STORAGE, storage)
-    assert isinstance(catalog_plugin, CatalogPlugin)
-    assert isinstance(storage_plugin, StoragePlugin)
     where = {"home": str(home)}
     stored = where | expand(dict(storage_config), f"{place}.storage.config")
     written = expand(dict(catalog_config), f"{place}.catalog.config")

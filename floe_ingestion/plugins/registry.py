@@ -120,20 +120,15 @@ def _construct(plugin_type: PluginType, entry: EntryPoint) -> PluginMetadata:
 
 
 def _load_class(plugin_type: PluginType, entry: EntryPoint) -> type[PluginMetadata]:
-    contract = _CONTRACTS.get(plugin_type, PluginMetadata)
+    contract: type[PluginMetadata] = _CONTRACTS.get(plugin_type, PluginMetadata)
     met = _load(plugin_type, entry)
-    plugin_class = _as_subclass(met, contract)
-    if plugin_class is None:
+    if not is_class(met) or not issubclass(met, contract):
         raise PluginMistyped(plugin_type, entry, met, contract)
     # Where the class says it, before the constructor runs: of another API, it could fail for a lesser reason.
-    declared = inspect.getattr_static(plugin_class, "floe_api_version")
+    declared = inspect.getattr_static(met, "floe_api_version")
     if isinstance(declared, str):
         _check_api_version(plugin_type, entry, declared)
-    return plugin_class
-
-
-def _as_subclass(met: object, contract: type[PluginMetadata]) -> type[PluginMetadata] | None:
-    return met if is_class(met) and issubclass(met, contract) else None
+    return met
 
 
 def _load(plugin_type: PluginType, entry: EntryPoint) -> object:
