@@ -15,15 +15,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from floe_ingestion.behind import behind
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.facts import documented, facts_of, foreign_keys_of, told_by
 from floe_ingestion.iceberg import cursor as cursors
+from floe_ingestion.load_warnings import behind, timeless, unseen
 from floe_ingestion.secrets import expand
 from floe_ingestion.spec import SourceSpec, TableSpec
 from floe_ingestion.staging import LoadRequest, Provenance, StagedTable
-from floe_ingestion.unseen import timeless, unseen
 
 if TYPE_CHECKING:
     from dlt.extract.resource import DltResource

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from floe_ingestion.errors import OutsideWindow
 from floe_ingestion.formats import number_of
+from floe_ingestion.load_warnings import unseen
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import Provenance, StagedTable, Window
-from floe_ingestion.unseen import unseen
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
