@@ -10,13 +10,12 @@ from pydantic import Field
 from floe_ingestion.asset_page import first_rows, show
 from floe_ingestion.asset_tables import identifier_of, provenance_of, rows_of_partitions, table_of, upstream_metadata
 from floe_ingestion.errors import PermanentError
-from floe_ingestion.frames import KNOWN, batches_of
 from floe_ingestion.pipeline import private_folder
 from floe_ingestion.resources import IcebergLakeResource
 from floe_ingestion.retries import dagster_failures, is_last_attempt
 from floe_ingestion.spec_stored import ReadSettings, settings_of
 from floe_ingestion.staging import Landed, StagedTable
-from floe_ingestion.storing import stage_rows
+from floe_ingestion.storing import KNOWN, batches_of, stage_rows
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog

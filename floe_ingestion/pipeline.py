@@ -20,6 +20,7 @@ from floe_ingestion.errors import PermanentError
 from floe_ingestion.facts import documented, facts_of, foreign_keys_of, told_by
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.load_warnings import behind, timeless, unseen
+from floe_ingestion.naming import normalize_column
 from floe_ingestion.secrets import expand
 from floe_ingestion.spec import SourceSpec, TableSpec
 from floe_ingestion.staging import LoadRequest, Provenance, StagedTable
@@ -177,8 +178,6 @@ def key_of(spec: TableSpec, connector: Connector, resource: DltResource) -> tupl
     """The columns that identify a row of a merged table: its own setting, the source's key, or `id`."""
     if spec.write_disposition != "merge":
         return ()
-    from floe_ingestion.naming import normalize_column
-
     key = spec.primary_key or connector.key_of(resource) or (_DEFAULT_KEY,)
     return tuple(normalize_column(name) for name in key)
 

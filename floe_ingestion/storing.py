@@ -1,22 +1,55 @@
-"""What an asset returned, staged for the same commit as a load: batch by batch, each file written once."""
+"""What an asset returned, staged for the same commit as a load: batch by batch as Arrow, each file written once.
+
+The library that holds the rows is recognised without importing it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from floe_ingestion.errors import OutsideWindow
+from floe_ingestion.errors import OutsideWindow, PermanentError
 from floe_ingestion.formats import number_of
 from floe_ingestion.load_warnings import unseen
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import Provenance, StagedTable, Window
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyiceberg.catalog import Catalog
 
-    from floe_ingestion.frames import Batch
     from floe_ingestion.iceberg.writer import ParquetSink
+
+    Batch: TypeAlias = pa.Table | pa.RecordBatch
+
+_BATCH_ROWS = 100_000
+KNOWN = (
+    "a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, a Polars DataFrame or LazyFrame, a pandas DataFrame, "
+    "a DuckDB relation, anything else that offers Arrow streams, or a list of dicts"
+)
+
+
+def batches_of(rows: Any) -> Iterator[Batch] | None:
+    """`rows` batch by batch, at least one where columns are known; None for what is no rows.
+
+    A reader, a LazyFrame or a relation is run while the batches are taken.
+    """
+    kind = type(rows)
+    library = kind.__module__.partition(".")[0]
+    if library == "pyarrow":
+        return _of_pyarrow(rows)
+    if library == "polars" and kind.__name__ == "LazyFrame":
+        return _of_lazy_frame(rows)
+    if library == "polars" and kind.__name__ == "DataFrame":
+        return _pieces(rows.to_arrow())
+    if library == "pandas" and kind.__name__ == "DataFrame":
+        return _pieces(_of_pandas(rows))
+    if library in ("duckdb", "_duckdb"):
+        return _of_duckdb(rows)
+    if isinstance(rows, list):
+        return _of_dicts(rows)
+    return _of_stream(rows) if hasattr(rows, "__arrow_c_stream__") else None
 
 
 def stage_rows(
@@ -54,3 +87,82 @@ def _require_inside(spec: TableSpec, sink: ParquetSink) -> None:
             f"{spec}: the asset returned {number_of(outside, 'row')} whose {columns} lies outside the partition being "
             f"materialized{without}. Nothing was written. Return the rows of the partition alone."
         )
+
+
+def _of_stream(rows: Any) -> Iterator[Batch] | None:
+    import pyarrow as pa
+
+    try:
+        return _of_reader(pa.RecordBatchReader.from_stream(rows))
+    except pa.ArrowInvalid:
+        return None  # a stream of values, such as a Series of Polars, and not of rows
+
+
+def _of_pyarrow(rows: Any) -> Iterator[Batch] | None:
+    import pyarrow as pa
+
+    if isinstance(rows, (pa.Table, pa.RecordBatch)):
+        return _pieces(rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows]))
+    if isinstance(rows, pa.RecordBatchReader):
+        return _of_reader(rows)
+    if hasattr(rows, "to_batches") and hasattr(rows, "count_rows"):  # a dataset, or a scanner of one
+        scanner = rows.scanner() if hasattr(rows, "scanner") else rows
+        return _of_reader(scanner.to_reader())
+    return None
+
+
+def _pieces(table: pa.Table) -> Iterator[Batch]:
+    """A frame may be one batch of all its rows, which would be cast at once and become one row group."""
+    return iter(table.to_batches(max_chunksize=_BATCH_ROWS) or [table])
+
+
+def _of_reader(reader: pa.RecordBatchReader) -> Iterator[Batch]:
+    yield reader.schema.empty_table()
+    yield from reader
+
+
+def _of_duckdb(rows: Any) -> Iterator[Batch] | None:
+    # The last two are older names, of a relation and of a connection.
+    for name in ("to_arrow_reader", "fetch_arrow_reader", "fetch_record_batch"):
+        if hasattr(rows, name):
+            return _of_reader(getattr(rows, name)(_BATCH_ROWS))
+    return None
+
+
+def _of_lazy_frame(frame: Any) -> Iterator[Batch]:
+    yield frame.head(0).collect().to_arrow()
+    if hasattr(frame, "collect_batches"):
+        for batch in frame.collect_batches(chunk_size=_BATCH_ROWS):
+            yield batch.to_arrow()
+    else:
+        yield frame.collect(engine="streaming").to_arrow()
+
+
+def _of_pandas(frame: Any) -> pa.Table:
+    import pyarrow as pa
+
+    # An index with a name says something; one without only counts.
+    named = any(name is not None for name in frame.index.names)
+    return pa.Table.from_pandas(frame.reset_index() if named else frame, preserve_index=False)
+
+
+def _of_dicts(rows: list[Any]) -> Iterator[Batch] | None:
+    import pyarrow as pa
+
+    if not all(isinstance(row, dict) for row in rows):
+        return None
+    # Arrow itself takes the columns of the first row for those of all.
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: _column(name, [row.get(name) for row in rows]) for name in names}
+    return _pieces(pa.table(columns)) if rows else iter([])
+
+
+def _column(name: str, values: list[Any]) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise PermanentError(
+            f"The values of {name!r} are not of one type: {error}. Return rows whose values of a column are alike."
+        ) from error

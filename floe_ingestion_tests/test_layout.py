@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("sink", "rows", "row_types", "nested_types", "value_types", "facts", "load_warnings"),
         *("extraction", "pipeline"),
-        *("lake", "upkeep", "frames", "storing"),
+        *("lake", "upkeep", "storing"),
         *("verdict", "reconciling", "judging", "landing"),
     ),
     (

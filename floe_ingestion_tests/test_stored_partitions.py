@@ -14,12 +14,11 @@ import pyarrow as pa
 import pytest
 
 from floe_ingestion.errors import ConfigurationError
-from floe_ingestion.frames import batches_of
 from floe_ingestion.iceberg.commit import commit
 from floe_ingestion.pipeline import private_folder
 from floe_ingestion.spec_stored import StoreSettings
 from floe_ingestion.staging import Provenance
-from floe_ingestion.storing import stage_rows
+from floe_ingestion.storing import batches_of, stage_rows
 from floe_ingestion.windows import columns_of, partitions_specs, windows_of
 from floe_ingestion_tests.dagster_fixtures import Project, category, failure, metadata
 from floe_ingestion_tests.dagster_fixtures import materialize_again as materialize

@@ -20,8 +20,8 @@ import pytest
 
 from floe_ingestion import IcebergIOManager, IcebergLakeResource
 from floe_ingestion.errors import ConfigurationError, PermanentError
-from floe_ingestion.frames import batches_of
 from floe_ingestion.spec_stored import StoreSettings, settings_of
+from floe_ingestion.storing import batches_of
 from floe_ingestion_tests.dagster_fixtures import QUIET, Project, category, failure, metadata
 from floe_ingestion_tests.dagster_fixtures import materialize_again as materialize
 from floe_ingestion_tests.lake import Lake
