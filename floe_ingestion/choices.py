@@ -7,7 +7,6 @@ from typing import Any
 
 from floe_ingestion.errors import PluginError
 from floe_ingestion.mistakes.report import Report
-from floe_ingestion.mistakes.variables import check_variables
 from floe_ingestion.plugins import PluginRegistry, PluginType
 from floe_ingestion.spec import PluginChoice, PluginsSpec
 
@@ -38,7 +37,7 @@ def _check(choice: PluginChoice, key: str, plugin_type: PluginType, registry: Pl
         report.add(("plugins", key, "type"), str(error).rstrip("."))
         return
     at = ("plugins", key, "config")
-    check_variables(choice.config, at, report)
+    report.check_variables(choice.config, at)
     if entry.module.startswith(_BUILT_IN):
         schema = registry.get(plugin_type, choice.type).get_config_schema()
         assert schema is not None

@@ -19,7 +19,6 @@ from floe_ingestion.errors import ConfigurationError, PluginError
 from floe_ingestion.formats import nearest
 from floe_ingestion.mistakes.report import Model, Report
 from floe_ingestion.mistakes.sentences import scrubbed
-from floe_ingestion.mistakes.variables import check_variables
 from floe_ingestion.mistakes.yaml_file import YamlFile, YamlPath, is_list, is_mapping, shown
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.resolution import (
@@ -216,7 +215,7 @@ def _resources(source: Any, at: YamlPath, report: Report, find: _Find) -> tuple[
         return None
     if not is_mapping(config):
         return None
-    check_variables(config, (*at, "config"), report)
+    report.check_variables(config, (*at, "config"))
     return _resource_specs(connector, config, (*at, "config"), report)
 
 

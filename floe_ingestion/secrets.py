@@ -19,8 +19,8 @@ _VARIABLE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<defau
 _URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^:/@\s]*:)(?P<password>[^@\s]+)(?=@)")
 _LONGEST_PASSWORD = re.compile(r"://[^:/@\s]*:(?P<password>\S+)@")
 _PERCENT = re.compile("%[0-9A-F]{2}")
-_HIDDEN = "********"
-_SHORTEST_SECRET = 4  # hiding "1" or "db" wherever it occurs would make messages unreadable
+HIDDEN = "********"
+SHORTEST_SECRET = 4  # hiding "1" or "db" wherever it occurs would make messages unreadable
 
 _secrets: set[str] = set()
 
@@ -67,7 +67,7 @@ def hide(value: str) -> None:
         # Drivers take what stands behind an @ in a password for a part of the host, and name that.
         first, *rest = password.split("@")
         found += [password, unquote(password), first, *(f"{each}@" for each in rest)]
-    _secrets.update(form for text in found if len(text) >= _SHORTEST_SECRET for form in _forms(text))
+    _secrets.update(form for text in found if len(text) >= SHORTEST_SECRET for form in _forms(text))
 
 
 def _forms(text: str) -> set[str]:
@@ -96,8 +96,8 @@ def _escaped(text: str) -> tuple[str, ...]:
 def redact(text: str) -> str:
     """`text` without any expanded value and without passwords in URLs."""
     for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, _HIDDEN)
-    return _URL_PASSWORD.sub(rf"\g<head>{_HIDDEN}", text)
+        text = text.replace(secret, HIDDEN)
+    return _URL_PASSWORD.sub(rf"\g<head>{HIDDEN}", text)
 
 
 def leaks(text: str) -> bool:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from floe_ingestion.errors import ConfigurationError, Problem
 from floe_ingestion.mistakes.problems import mistakes
-from floe_ingestion.mistakes.sentences import Mistake
-from floe_ingestion.mistakes.yaml_file import YamlFile, YamlPath, is_mapping, shown
+from floe_ingestion.mistakes.sentences import Mistake, about_variable
+from floe_ingestion.mistakes.yaml_file import YamlFile, YamlPath, is_mapping, leaves, shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,6 +55,12 @@ class Report:
         problem = Problem(shown(path), message, self._file.line(path) if self._file else None)
         if problem not in self._problems and problem.path not in self._unreadable:
             self._problems.append(problem)
+
+    def check_variables(self, data: Any, at: YamlPath) -> None:
+        """Note each text in `data` of `at` that looks like a variable and is none."""
+        for path, value in leaves(data, at):
+            if isinstance(value, str) and (mistake := about_variable(value)) is not None:
+                self.add(path, mistake)
 
     def validated(
         self,

@@ -6,7 +6,7 @@ Never a value that may be a secret: by the keys that lead to a value it is told 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from floe_ingestion.formats import did_you_mean
-from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping
-from floe_ingestion.secrets import redact
+from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping, leaves
+from floe_ingestion.secrets import HIDDEN, SHORTEST_SECRET, redact
 
 Written = Callable[[YamlPath], "str | None"]
 """Gives the text of a value before YAML made something else of it."""
@@ -24,8 +24,7 @@ _SECRET_KEY = re.compile(
     r"connection_string|passw|pwd|token|credential|secret|api_?key|private_?key|access_?key|headers|authorization",
     re.IGNORECASE,
 )
-_HIDDEN = "********"
-_SHORTEST_SECRET = 4  # as in secrets.py: hiding shorter ones would make messages unreadable
+_DOLLARS = re.compile(r"\$\$|\$\{[A-Za-z_]\w*(?::-[^}]*)?\}|(?P<open>\$\{)|\A\$(?P<name>[A-Z_][A-Z0-9_]*)\Z", re.ASCII)
 _LONGEST_SHOWN = 60
 
 _MAPPING = "a mapping (`key: value`)"
@@ -121,6 +120,16 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"is no known key.{did_you_mean(key, keys)}" + (f" Known keys: {', '.join(keys)}" if keys else "")
 
 
+def about_variable(text: str) -> str | None:
+    """A sentence on a text that looks like a variable and is none: the run would take it as it is."""
+    for match in _DOLLARS.finditer(text):
+        if match["open"]:
+            return "holds a `${` that begins no variable. Write `${NAME}` or `${NAME:-default}`; `$$` is a dollar sign"
+        if name := match["name"]:
+            return f"is no variable without braces. Write `${{{name}}}`; `$${name}` is that text itself"
+    return None
+
+
 def is_secret(path: YamlPath) -> bool:
     """Whether what stands at `path` may be a secret, by the keys that lead there."""
     return any(isinstance(key, str) and _SECRET_KEY.search(key) for key in path)
@@ -193,18 +202,9 @@ def _either(words: Iterable[str]) -> str:
 
 def scrubbed(message: str, data: Any, at: YamlPath) -> str:
     """`message` of a model's own check, without the texts that stand at keys of secrets."""
-    for secret in sorted(_secrets(data, at), key=len, reverse=True):
+    texts = [str(value) for path, value in leaves(data, at) if is_secret(path)]
+    secrets = [text for text in texts if len(text) >= SHORTEST_SECRET and not text.startswith("${")]
+    for secret in sorted(secrets, key=len, reverse=True):
         for text in (secret, repr(secret)[1:-1]):
-            message = message.replace(text, _HIDDEN)
+            message = message.replace(text, HIDDEN)
     return redact(message)
-
-
-def _secrets(data: Any, path: YamlPath) -> Iterator[str]:
-    if is_mapping(data):
-        for key, value in data.items():
-            yield from _secrets(value, (*path, key))
-    elif is_list(data):
-        for index, value in enumerate(data):
-            yield from _secrets(value, (*path, index))
-    elif is_secret(path) and len(str(data)) >= _SHORTEST_SECRET and not str(data).startswith("${"):
-        yield str(data)

@@ -8,7 +8,7 @@ wrong with one value does not hide the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -181,6 +181,18 @@ def is_mapping(value: Any) -> TypeGuard[dict[str, Any]]:
 def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     """Whether `value` is what YAML makes of a list, or what Python code writes for one."""
     return isinstance(value, (list, tuple))
+
+
+def leaves(data: Any, at: YamlPath) -> Iterator[tuple[YamlPath, Any]]:
+    """Whatever in `data`, which stands at `at`, is neither a mapping nor a list, with its path."""
+    if is_mapping(data):
+        for key, value in data.items():
+            yield from leaves(value, (*at, key))
+    elif is_list(data):
+        for index, value in enumerate(data):
+            yield from leaves(value, (*at, index))
+    else:
+        yield at, data
 
 
 def shown(path: YamlPath) -> str:
