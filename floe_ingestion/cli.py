@@ -10,13 +10,13 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from floe_ingestion.cli_audit import audit
 from floe_ingestion.cli_base import DEBUG, FAILURE, Group, command, print_rows, spec_option, table_of
-from floe_ingestion.cli_pools import pools
 from floe_ingestion.cli_tables import cursor, maintain
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import number_of
@@ -25,6 +25,7 @@ from floe_ingestion.version import __version__
 if TYPE_CHECKING:
     from floe_ingestion.iceberg.history import SnapshotRow
     from floe_ingestion.pipeline import IngestionPipeline
+    from floe_ingestion.pools import Pool
     from floe_ingestion.spec import Spec
 
 
@@ -54,6 +55,36 @@ def validate(spec_path: str, connect: bool) -> None:
                 click.echo(f"  not set here, needed by a run: {name} ({place})")
     if connect and not _connect(spec):
         sys.exit(FAILURE)
+
+
+def _connect(spec: Spec) -> bool:
+    """Connect to everything; one line each; whether all answered."""
+    from floe_ingestion.classify import classify
+    from floe_ingestion.definitions import lake_of
+    from floe_ingestion.pipeline import pipeline_of
+
+    def catalog() -> str:
+        schemas = lake_of(spec).connect().list_namespaces()
+        return f"the {spec.plugins.catalog.type} catalog answers, with {number_of(len(schemas), 'schema')}"
+
+    folder = Path(spec.path).resolve().parent
+    checks: list[tuple[str, Callable[[], str]]] = [("catalog", catalog)]
+    for source in spec.sources:
+        checks.append((source.name, partial(_check_source, pipeline_of(source, folder))))
+    well = True
+    for name, check in checks:
+        try:
+            click.echo(f"  {name}: {check()}")
+        except ConfigurationError:
+            raise
+        except Exception as error:  # whatever a driver raises becomes one readable line
+            click.echo(f"  {name}: {classify(error, name)}", err=True)
+            well = False
+    return well
+
+
+def _check_source(pipeline: IngestionPipeline) -> str:
+    return pipeline.connect().check_connection()
 
 
 @main.command()
@@ -136,10 +167,10 @@ def history(table: str, spec_path: str, as_json: bool) -> None:
         click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
         return
     heads = ("committed", "snapshot", "operation", "partition", "added", "deleted", "rows", "cursor", "run")
-    print_rows(heads, map(_shown, rows), title=table)
+    print_rows(heads, map(_snapshot_row, rows), title=table)
 
 
-def _shown(snapshot: SnapshotRow) -> tuple[str, ...]:
+def _snapshot_row(snapshot: SnapshotRow) -> tuple[str, ...]:
     return (
         snapshot.committed_at[:19],
         str(snapshot.snapshot_id),
@@ -153,39 +184,32 @@ def _shown(snapshot: SnapshotRow) -> tuple[str, ...]:
     )
 
 
-def _connect(spec: Spec) -> bool:
-    """Connect to everything; one line each; whether all answered."""
-    from pathlib import Path
+@main.command()
+@spec_option
+@click.option("--apply", is_flag=True, help="Give the instance the limits that floe.yaml asks for.")
+@command
+def pools(spec_path: str, apply: bool) -> None:
+    """Show the pool of each source, and how many steps of it run at once in the Dagster instance of DAGSTER_HOME."""
+    from floe_ingestion import pools as dagster_pools
+    from floe_ingestion.loading import load_spec
 
-    from floe_ingestion.classify import classify
-    from floe_ingestion.definitions import lake_of
-    from floe_ingestion.pipeline import pipeline_of
-
-    def catalog() -> str:
-        schemas = lake_of(spec).connect().list_namespaces()
-        return f"the {spec.plugins.catalog.type} catalog answers, with {number_of(len(schemas), 'schema')}"
-
-    folder = Path(spec.path).resolve().parent
-    checks: list[tuple[str, Callable[[], str]]] = [("catalog", catalog)]
-    for source in spec.sources:
-        checks.append((source.name, partial(_check_source, pipeline_of(source, folder))))
-    well = True
-    for name, check in checks:
-        try:
-            click.echo(f"  {name}: {check()}")
-        except ConfigurationError:
-            raise
-        except Exception as error:  # whatever a driver raises becomes one readable line
-            click.echo(f"  {name}: {classify(error, name)}", err=True)
-            well = False
-    return well
+    spec, instance = load_spec(spec_path), dagster_pools.live_instance()
+    if apply:
+        for pool in dagster_pools.pools(spec.sources, instance):
+            if pool.differs:
+                dagster_pools.apply(pool, instance)
+                click.echo(f"{pool.name}: at most {pool.asked} at once now")
+        return
+    heads = ("pool", "sources", "concurrency in floe.yaml", "limit in Dagster")
+    print_rows(heads, map(_pool_row, dagster_pools.pools(spec.sources, instance)))
 
 
-def _check_source(pipeline: IngestionPipeline) -> str:
-    return pipeline.connect().check_connection()
+def _pool_row(pool: Pool) -> tuple[str, ...]:
+    asked = "" if pool.asked is None else str(pool.asked)
+    limit = "none" if pool.limit is None else str(pool.limit)
+    return pool.name, ", ".join(pool.sources), asked, f"{limit} (differs)" if pool.differs else limit
 
 
 main.add_command(maintain)
 main.add_command(cursor)
-main.add_command(pools)
 main.add_command(audit)

@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("assets", "checks", "schedules", "sensors", "pools", "maintenance_jobs"),
     ("definitions",),
     ("running", "component"),
-    ("cli", "cli_base", "cli_tables", "cli_audit", "cli_pools", "testing", "testing_case"),
+    ("cli", "cli_base", "cli_tables", "cli_audit", "testing", "testing_case"),
 )
 DAGSTER_SIDE = LAYERS[8] + LAYERS[9] + LAYERS[10] + LAYERS[11]
 HEAVY = (
