@@ -36,14 +36,11 @@ from floe_ingestion.spec_partitions import Names as Names
 from floe_ingestion.spec_partitions import PartitionsSpec as PartitionsSpec
 from floe_ingestion.spec_plugins import PluginChoice as PluginChoice
 from floe_ingestion.spec_plugins import PluginsSpec as PluginsSpec
+from floe_ingestion.spec_runs import Automation, FreshnessSpec, ScheduleSpec, SensorSpec
 from floe_ingestion.spec_runs import MaintenanceSpec as MaintenanceSpec
 from floe_ingestion.spec_runs import RetrySpec as RetrySpec
-from floe_ingestion.spec_runs import ScheduleSpec as ScheduleSpec
 from floe_ingestion.spec_runs import StrictModel as StrictModel
 from floe_ingestion.spec_terms import ColumnType, PartitionTerms
-from floe_ingestion.spec_triggers import Automation as Automation
-from floe_ingestion.spec_triggers import FreshnessSpec as FreshnessSpec
-from floe_ingestion.spec_triggers import SensorSpec as SensorSpec
 
 WriteDisposition = Literal["append", "replace", "merge"]
 MergeStrategy = Literal["upsert", "insert-only", "delete-insert", "scd2"]

@@ -17,7 +17,7 @@ from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.spec_checks import age, freshness_without_column
-from floe_ingestion.spec_triggers import AutomationSpec, FreshnessSpec
+from floe_ingestion.spec_runs import AutomationSpec, FreshnessSpec
 
 IO_MANAGER_KEY = "iceberg_io_manager"
 PARTITION_COLUMN = "floe/partition_column"
