@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from floe_ingestion.formats import number_of
+from floe_ingestion.formats import number_of, shortened
 from floe_ingestion.staging import ColumnFacts, ForeignKey, Landed, StagedTable
 from floe_ingestion.translator import source_key
 
@@ -195,8 +195,7 @@ def _step(context: dg.OutputContext) -> StepExecutionContext | None:
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    text = text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
+    text = shortened("" if value is None else str(value), _LONGEST_CELL)
     return text.replace("|", "\\|").replace("\n", " ")
 
 

@@ -51,6 +51,11 @@ def number_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def shortened(text: str, most: int) -> str:
+    """`text`, or its first `most` characters and `…`."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def nearest(met: str, known: Collection[str]) -> str | None:
     """The word of `known` that `met` is probably a misspelling of."""
     spelled = {word.lower(): word for word in sorted(known)}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.errors import ConfigurationError
-from floe_ingestion.formats import number_of
+from floe_ingestion.formats import number_of, shortened
 from floe_ingestion.iceberg.distinct import repeated, strangers
 from floe_ingestion.iceberg.inspection import Inspection, comparable
 from floe_ingestion.iceberg.report import changed_columns, new_columns
@@ -233,13 +233,14 @@ def _key(subject: Subject, look: Inspection) -> tuple[str, ...]:
     if not key and look.view.table is not None:
         schema = look.view.table.schema()
         key = tuple(schema.find_field(number).name for number in schema.identifier_field_ids)
-    versions = subject.spec is not None and subject.spec.merge_strategy == "scd2"
-    return (*key, subject.spec.validity_columns[0]) if key and versions and subject.spec is not None else key
+    if key and subject.spec is not None and subject.spec.merge_strategy == "scd2":
+        return (*key, subject.spec.validity_columns[0])
+    return key
 
 
 def _shown(values: Sequence[Any]) -> str:
-    texts = [redact(str(value)) for value in values]  # before they are cut: a part of a secret is not recognised
-    return ", ".join(text if len(text) <= _LONGEST_EXAMPLE else f"{text[:_LONGEST_EXAMPLE]}…" for text in texts)
+    # Before they are cut: a part of a secret is not recognised.
+    return ", ".join(shortened(redact(str(value)), _LONGEST_EXAMPLE) for value in values)
 
 
 def _squeezed(type_: str) -> str:

@@ -85,9 +85,7 @@ def check_destination(data: Any, at: YamlPath, report: Report) -> None:
 def check_source(data: Any, at: YamlPath, report: Report) -> None:
     """Note what the keys of a source alone tell about its cursor, whatever else is wrong with it."""
     destination = data.get("destination") if is_mapping(data) else None
-    if not is_mapping(destination):
-        return
-    if not is_mapping(data.get("incremental")):
+    if not is_mapping(destination) or not is_mapping(data.get("incremental")):
         return
     if data.get("partitions") is not None:
         report.add((*at, "incremental"), _BESIDE_PARTITIONS)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from floe_ingestion.formats import did_you_mean
+from floe_ingestion.formats import did_you_mean, shortened
 from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping, leaves
 from floe_ingestion.secrets import HIDDEN, SHORTEST_SECRET, redact
 
@@ -145,9 +145,7 @@ def met(value: Any, *, hidden: bool = False) -> str:
     if value == "":
         return "an empty text"
     if isinstance(value, str):
-        shown = redact(value)
-        shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
-        return "a text" if hidden else repr(shown)
+        return "a text" if hidden else repr(shortened(redact(value), _LONGEST_SHOWN))
     name = next((name for kind, name in _TYPES if isinstance(value, kind)), "something else")
     return name if hidden else f"{str(value).lower() if isinstance(value, bool) else value} ({name})"
 
