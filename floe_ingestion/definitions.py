@@ -21,8 +21,9 @@ from floe_ingestion.maintenance_jobs import maintenance_jobs, maintenance_schedu
 from floe_ingestion.plugins import IngestionPlugin, PluginRegistry, PluginType
 from floe_ingestion.resources import DltIngestionResource, IcebergLakeResource
 from floe_ingestion.schedules import source_job, source_schedule
+from floe_ingestion.secrets import expand
 from floe_ingestion.sensors import source_sensors
-from floe_ingestion.spec import PluginChoice, Spec
+from floe_ingestion.spec import Spec
 from floe_ingestion.translator import IO_MANAGER_KEY
 
 SPEC_VARIABLE = "FLOE_SPEC"
@@ -48,21 +49,14 @@ def build_definitions(
     jobs = {source.name: source_job(source) for source in enabled}
     schedules = [source_schedule(source, jobs[source.name]) for source in enabled]
     upkeep = maintenance_jobs(enabled, lake)
+    resources = resources or {"ingestion": _ingestion(spec, lake, folder), IO_MANAGER_KEY: IcebergIOManager(lake=lake)}
     return dg.Definitions(
         assets=[asset for source in enabled for asset in source_assets(source, folder, folder / Path(spec.path).name)],
         jobs=[*jobs.values(), *upkeep],
         schedules=[*filter(None, schedules), *maintenance_schedules(enabled, upkeep)],
         sensors=[sensor for source in enabled for sensor in source_sensors(source, jobs[source.name], folder)],
-        resources=resources or _resources(spec, lake, folder),
+        resources=resources,
     )
-
-
-def _resources(spec: Spec, lake: IcebergLakeResource, folder: Path) -> dict[str, Any]:
-    place = f"{spec.path}: plugins.ingestion.config"
-    return {
-        "ingestion": _ingestion(spec.plugins.ingestion, lake, folder, place),
-        IO_MANAGER_KEY: IcebergIOManager(lake=lake),
-    }
 
 
 def lake_of(spec: Spec, home: str | os.PathLike[str] | None = None) -> IcebergLakeResource:
@@ -83,7 +77,8 @@ def home_in(folder: Path) -> Path:
     return Path(os.environ.get(HOME_VARIABLE) or folder / DEFAULT_HOME)
 
 
-def _ingestion(choice: PluginChoice, lake: IcebergLakeResource, folder: Path, place: str) -> Any:
+def _ingestion(spec: Spec, lake: IcebergLakeResource, folder: Path) -> Any:
+    choice = spec.plugins.ingestion
     if choice.type == "dlt":
         plugin = DltIngestionResource(lake=lake, base_folder=str(folder))
         plugin.configure(choice.config)  # it takes none, and says so
@@ -91,10 +86,8 @@ def _ingestion(choice: PluginChoice, lake: IcebergLakeResource, folder: Path, pl
 
     @dg.resource(description=f"the ingestion plugin {choice.type}")
     def ingestion(_: dg.InitResourceContext) -> Iterator[IngestionPlugin]:
-        from floe_ingestion.secrets import expand
-
         plugin = PluginRegistry().get(PluginType.INGESTION, choice.type)
-        plugin.configure(expand(dict(choice.config), place))
+        plugin.configure(expand(dict(choice.config), f"{spec.path}: plugins.ingestion.config"))
         plugin.startup()
         try:
             yield plugin

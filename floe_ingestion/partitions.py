@@ -17,9 +17,7 @@ _TIME_WINDOWS: dict[str, Any] = {
     "weekly": dg.WeeklyPartitionsDefinition,
     "monthly": dg.MonthlyPartitionsDefinition,
 }
-
-
-RANGE = "..."
+_RANGE = "..."
 """Between the first and the last key of a range of partitions."""
 
 
@@ -77,13 +75,17 @@ def partition_of(context: dg.AssetExecutionContext) -> str:
     """The run's partition key, `first...last` for a range, empty if unpartitioned."""
     if not context.has_partition_key and not context.has_partition_key_range:
         return ""
-    keys = context.partition_key_range
-    return keys.start if keys.start == keys.end else f"{keys.start}{RANGE}{keys.end}"
+    return name_of(context.partition_key_range)
+
+
+def name_of(keys: dg.PartitionKeyRange) -> str:
+    """The key of one partition, `first...last` of several."""
+    return keys.start if keys.start == keys.end else f"{keys.start}{_RANGE}{keys.end}"
 
 
 def window_between(spec: PartitionsSpec, partition: str, instance: dg.DagsterInstance) -> Window:
     """The rows of what `partition_of` called `partition`, in an earlier run."""
-    first, _, last = partition.partition(RANGE)
+    first, _, last = partition.partition(_RANGE)
     if spec.by_keys and not last:
         return Window(spec.column, values=(first,))
     definition = partitions_definition(spec)

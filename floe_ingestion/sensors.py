@@ -36,7 +36,7 @@ def _file_sensor(source: SourceSpec, job: dg.UnresolvedAssetJobDefinition, folde
         job=job,
         description=f"Loads {source.name} when a file has come, changed or gone. Files are listed, not read.",
         minimum_interval_seconds=sensor.minimum_interval_seconds,
-        default_status=_status(sensor.enabled),
+        default_status=dg.DefaultSensorStatus.RUNNING if sensor.enabled else dg.DefaultSensorStatus.STOPPED,
     )
     def files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         listing = _listing(source, folder)
@@ -69,7 +69,3 @@ def _listing(source: SourceSpec, folder: Path) -> Mapping[str, Any]:
 
 def _digest(listing: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(listing, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _status(enabled: bool) -> dg.DefaultSensorStatus:
-    return dg.DefaultSensorStatus.RUNNING if enabled else dg.DefaultSensorStatus.STOPPED
