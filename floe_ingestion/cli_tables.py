@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,7 +39,7 @@ def maintain(names: tuple[str, ...], spec_path: str, dry_run: bool, as_json: boo
 
     spec = load_spec(spec_path)
     asked = tuple(name for name in _OPERATIONS if operations[name])
-    found = list(_maintained(spec, names, asked, dry_run, quiet=as_json))
+    found = _maintained(spec, _chosen(spec, names, asked), dry_run, quiet=as_json)
     if as_json:
         click.echo(json.dumps([_as_dict(source, each) for source, each in found], indent=2))
     if any(each.error is not None for _, each in found):
@@ -88,23 +87,25 @@ def reset(table: str, spec_path: str) -> None:
 
 
 def _maintained(
-    spec: Spec, names: Sequence[str], asked: Sequence[str], dry_run: bool, quiet: bool
-) -> Iterator[tuple[str, Upkeep]]:
+    spec: Spec, chosen: Sequence[tuple[SourceSpec, MaintenanceSpec]], dry_run: bool, quiet: bool
+) -> list[tuple[str, Upkeep]]:
+    """What became of each table, beside the name of its source; told at once unless `quiet`."""
     from floe_ingestion.definitions import lake_of
     from floe_ingestion.upkeep import keep_up, remove_abandoned
 
-    chosen = _chosen(spec, names, asked)
     lake = lake_of(spec)
     catalog = lake.connect()
+    done: list[tuple[str, Upkeep]] = []
     for source, maintenance in chosen:
         for kept in keep_up(catalog, source.tables, maintenance, lake.staging_folder, dry_run=dry_run):
-            yield source.name, kept
+            done.append((source.name, kept))
             if not quiet:
                 _print(kept)
-    oldest = [maintenance for _, maintenance in chosen if maintenance.orphans is not None]
-    for folder in remove_abandoned(oldest[0], lake.staging_folder, dry_run=dry_run) if oldest else ():
+    first = next((maintenance for _, maintenance in chosen if maintenance.orphans is not None), None)
+    for told in remove_abandoned(first, lake.staging_folder, dry_run=dry_run) if first is not None else ():
         if not quiet:
-            click.echo(f"{folder}: {'would be ' if dry_run else ''}deleted; a load that was killed left it")
+            click.echo(told)
+    return done
 
 
 def _chosen(spec: Spec, names: Sequence[str], asked: Sequence[str]) -> list[tuple[SourceSpec, MaintenanceSpec]]:
@@ -132,12 +133,8 @@ def _operations(source: SourceSpec, asked: Sequence[str]) -> MaintenanceSpec | N
 
 
 def _print(kept: Upkeep) -> None:
-    from floe_ingestion.iceberg.maintenance import sentence
-
-    if kept.missing:
-        click.echo(f"{kept.table}: not there yet")
-    for report in kept.reports:
-        click.echo(sentence(report))
+    for told in kept.sentences():
+        click.echo(told)
     if kept.error is not None:
         click.echo(f"{kept.table} failed: {kept.error}", err=True)
 
@@ -158,7 +155,6 @@ def _tell(change: CursorChange) -> None:
     if change.snapshot_id is None:
         click.echo(f"{change.table}: nothing to change")
         return
-    shown = asdict(change)
-    for moment in ("before", "after"):
-        values = ", ".join(f"{path}={value}" for path, value in shown[moment].items()) or "none"
+    for moment, cursor in (("before", change.before), ("after", change.after)):
+        values = ", ".join(f"{path}={value}" for path, value in cursor.items()) or "none"
         click.echo(f"{change.table}: cursor {moment}: {values}")

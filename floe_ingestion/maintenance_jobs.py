@@ -103,23 +103,15 @@ def _maintain(
     keys = {str(table): table_key(table) for table in source.tables}
     errors: list[IngestionError] = []
     for kept in keep_up(catalog, source.tables, maintenance, home, properties=properties, dry_run=dry_run):
-        _log(context, kept)
+        for told in kept.sentences():
+            context.log.info(told)
         if kept.error is not None:
             errors.append(kept.error)
         if kept.table in keys:
             yield from _observations(keys[kept.table], kept)
-    for folder in remove_abandoned(maintenance, home, dry_run=dry_run):
-        context.log.info(f"{folder}: {'would be ' if dry_run else ''}deleted; a load that was killed left it")
+    for told in remove_abandoned(maintenance, home, dry_run=dry_run):
+        context.log.info(told)
     _raise(errors)
-
-
-def _log(context: dg.OpExecutionContext, kept: Upkeep) -> None:
-    from floe_ingestion.iceberg.maintenance import sentence
-
-    if kept.missing:
-        context.log.info(f"{kept.table}: not there yet")
-    for report in kept.reports:
-        context.log.info(sentence(report))
 
 
 def _observations(key: dg.AssetKey, kept: Upkeep) -> Iterator[dg.AssetObservation]:

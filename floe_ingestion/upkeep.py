@@ -29,6 +29,12 @@ class Upkeep:
     """What kept it from the operations that were still to do."""
     missing: bool = False
 
+    def sentences(self) -> list[str]:
+        """What was done, for people."""
+        from floe_ingestion.iceberg.maintenance import sentence
+
+        return [f"{self.table}: not there yet"] if self.missing else [sentence(report) for report in self.reports]
+
 
 def keep_up(
     catalog: Catalog,
@@ -52,11 +58,14 @@ def keep_up(
             yield beside
 
 
-def remove_abandoned(spec: MaintenanceSpec, home: Path, *, dry_run: bool = False) -> list[Path]:
-    """Delete the folders of loads that were killed, where `spec` asks for orphans."""
+def remove_abandoned(spec: MaintenanceSpec, home: Path, *, dry_run: bool = False) -> list[str]:
+    """Delete the folders of loads that were killed, where `spec` asks for orphans; a sentence about each."""
     from floe_ingestion.iceberg.orphans import remove_abandoned_loads
 
-    return remove_abandoned_loads(home, spec.orphans.older_than_days, dry_run) if spec.orphans is not None else []
+    if spec.orphans is None:
+        return []
+    folders = remove_abandoned_loads(home, spec.orphans.older_than_days, dry_run)
+    return [f"{folder}: {'would be ' if dry_run else ''}deleted; a load that was killed left it" for folder in folders]
 
 
 def _kept(
