@@ -155,6 +155,6 @@ def _tell(change: CursorChange) -> None:
     if change.snapshot_id is None:
         click.echo(f"{change.table}: nothing to change")
         return
-    for moment, cursor in (("before", change.before), ("after", change.after)):
-        values = ", ".join(f"{path}={value}" for path, value in cursor.items()) or "none"
-        click.echo(f"{change.table}: cursor {moment}: {values}")
+    for moment, values in (("before", change.before), ("after", change.after)):
+        told = ", ".join(f"{path}={value}" for path, value in values.items()) or "none"
+        click.echo(f"{change.table}: cursor {moment}: {told}")
