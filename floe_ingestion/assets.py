@@ -35,7 +35,7 @@ from floe_ingestion.spec import (
 )
 from floe_ingestion.spec_checks import CheckSpec, Publish
 from floe_ingestion.staging import LoadRequest, Provenance
-from floe_ingestion.translator import FloeDltTranslator, Presentation, source_key, table_key
+from floe_ingestion.translator import FloeDltTranslator, source_key, table_key
 
 if TYPE_CHECKING:
     from dlt.extract.source import DltSource
@@ -54,31 +54,22 @@ def source_assets(
     """
     from floe_ingestion.sources.registry import connector_class
 
-    shown = Presentation(
-        group=source.group,
-        description=source.description,
-        owners=source.owners,
-        tags=source.tags,
-        kinds=connector_class(source.type).kinds,
-        written={resource: (str(file), line) for resource, line in source.lines.items()} if file else {},
-        automation=source.automation,
-        freshness=source.freshness,
-    )
-    retry = source.retry or RetrySpec()
-    landed = _assets(pipeline_of(source, folder), source.partitions, retry, shown, source.pool_name, source.op_tags)
-    return [landed, *external_assets(source.tables, shown)]
+    kinds = connector_class(source.type).kinds
+    written = {resource: (str(file), line) for resource, line in source.lines.items()} if file else {}
+    landed = _assets(pipeline_of(source, folder), FloeDltTranslator(source, kinds, written))
+    return [landed, *_external_assets(source, kinds)]
 
 
-def external_assets(tables: Sequence[TableSpec], shown: Presentation) -> list[dg.AssetSpec]:
+def _external_assets(source: SourceSpec, kinds: Sequence[str]) -> list[dg.AssetSpec]:
     """What the tables are read from, so that the lineage shows it."""
     return [
         dg.AssetSpec(
             key=source_key(table),
-            group_name=shown.group or table.source,
-            description=f"{table.resource}, as {table.source} has it; observed by loading {table}.",
-            kinds=set(shown.kinds) or None,
+            group_name=source.group or source.name,
+            description=f"{table.resource}, as {source.name} has it; observed by loading {table}.",
+            kinds=set(kinds) or None,
         )
-        for table in tables
+        for table in source.tables
     ]
 
 
@@ -139,9 +130,8 @@ def dlt_asset(
                 "op_tags": op_tags or {},
             },
         )
-        shown = Presentation(group, None, source.owners, source.tags, tuple(kinds), _written_at(function))
         pipeline = IngestionPipeline(name, source.tables, lambda: FunctionConnector(function))
-        return _assets(pipeline, partitions, retry or RetrySpec(), shown, source.pool_name, source.op_tags)
+        return _assets(pipeline, FloeDltTranslator(source, tuple(kinds), _written_at(function)))
 
     return decorate
 
@@ -151,26 +141,21 @@ def _written_at(function: Callable[..., Any]) -> dict[str, tuple[str, int]]:
     return {function.__name__: (code.co_filename, code.co_firstlineno)} if code is not None else {}
 
 
-def _assets(
-    pipeline: IngestionPipeline,
-    partitions: PartitionsSpec | None,
-    retry: RetrySpec,
-    shown: Presentation,
-    pool: str,
-    op_tags: Mapping[str, Any],
-) -> dg.AssetsDefinition:
+def _assets(pipeline: IngestionPipeline, translator: FloeDltTranslator) -> dg.AssetsDefinition:
+    source = translator.source
+    partitions, retry = source.partitions, source.retry or RetrySpec()
     by_key = {table_key(table): table for table in pipeline.tables}
 
     @dg.multi_asset(
         name=pipeline.name,
-        specs=_specs(pipeline, shown),
+        specs=_specs(pipeline, translator),
         check_specs=check_specs(pipeline.tables),
         can_subset=True,
         partitions_def=partitions_definition(partitions) if partitions is not None else None,
         backfill_policy=backfill_policy(partitions),
         retry_policy=retry_policy(retry),
-        pool=pool,
-        op_tags=op_tags,
+        pool=source.pool_name,
+        op_tags=source.op_tags,
     )
     def ingest(
         context: dg.AssetExecutionContext,
@@ -237,8 +222,7 @@ def _report(
         yield dg.MaterializeResult(asset_key=table_key(table), metadata=result)
 
 
-def _specs(pipeline: IngestionPipeline, shown: Presentation) -> list[dg.AssetSpec]:
-    translator = FloeDltTranslator(tables={table.resource: table for table in pipeline.tables}, presentation=shown)
+def _specs(pipeline: IngestionPipeline, translator: FloeDltTranslator) -> list[dg.AssetSpec]:
     specs = build_dlt_asset_specs(
         dlt_source=_outline(pipeline),
         dlt_pipeline=None,  # type: ignore[arg-type]  # a dlt pipeline makes folders as soon as it exists

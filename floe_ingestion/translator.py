@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
@@ -15,7 +16,7 @@ from dagster_dlt.translator import DltResourceTranslatorData
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.naming import normalize_identifier
-from floe_ingestion.spec import TableSpec
+from floe_ingestion.spec import SourceSpec, TableSpec
 from floe_ingestion.spec_checks import age, freshness_without_column
 from floe_ingestion.spec_runs import AutomationSpec, FreshnessSpec
 
@@ -25,22 +26,6 @@ SOURCE_PREFIX = "source"
 
 _DAGSTER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _MOST_KINDS = 3  # Dagster accepts no more on one asset
-
-
-@dataclass(frozen=True)
-class Presentation:
-    """How the assets of one source are shown, beside what their tables say."""
-
-    group: str | None = None
-    description: str | None = None
-    owners: tuple[str, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict[str, str])
-    kinds: tuple[str, ...] = ()
-    """The source's own, shown on the source asset too."""
-    written: Mapping[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
-    """File and line that configure each resource, by its name."""
-    automation: AutomationSpec | None = None
-    freshness: FreshnessSpec | None = None
 
 
 def table_key(table: TableSpec) -> dg.AssetKey:
@@ -57,29 +42,34 @@ def source_key(table: TableSpec) -> dg.AssetKey:
 
 @dataclass
 class FloeDltTranslator(DagsterDltTranslator):
-    """Describes each dlt resource by the table that it lands in."""
+    """Describes each dlt resource of a source by the table that it lands in."""
 
-    tables: Mapping[str, TableSpec] = field(default_factory=dict[str, TableSpec])
-    """By resource name."""
-    presentation: Presentation = field(default_factory=Presentation)
+    source: SourceSpec
+    kinds: tuple[str, ...] = ()
+    """The source's own, shown on the source asset too."""
+    written: Mapping[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    """File and line that configure each resource, by its name."""
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
         """The asset of the table; its output goes to the Iceberg IO manager."""
-        table = self.tables[data.resource.name]
-        shown = self.presentation
-        automation, freshness = shown.automation, shown.freshness
+        source, table = self.source, self._tables[data.resource.name]
+        automation, freshness = source.automation, source.freshness
         return dg.AssetSpec(
             key=table_key(table),
             deps=[source_key(table)],
-            group_name=shown.group or table.source,
-            description=table.description or shown.description or default_description(table),
-            owners=list(shown.owners) or None,
-            tags=dict(shown.tags),
-            kinds={"dlt", "iceberg", *shown.kinds[: _MOST_KINDS - 2]},
-            metadata={**_definition_metadata(table), **_references(shown.written.get(table.resource), table)},
+            group_name=source.group or source.name,
+            description=table.description or default_description(table),
+            owners=list(source.owners) or None,
+            tags=dict(source.tags),
+            kinds={"dlt", "iceberg", *self.kinds[: _MOST_KINDS - 2]},
+            metadata={**_definition_metadata(table), **_references(self.written.get(table.resource), table)},
             automation_condition=_automation_condition(automation, source_key(table)) if automation else None,
-            freshness_policy=_freshness_policy(freshness, table.source) if freshness else _freshness_of_checks(table),
+            freshness_policy=_freshness_policy(freshness, source.name) if freshness else _freshness_of_checks(table),
         ).with_io_manager_key(IO_MANAGER_KEY)
+
+    @cached_property
+    def _tables(self) -> dict[str, TableSpec]:
+        return {table.resource: table for table in self.source.tables}
 
 
 def _automation_condition(

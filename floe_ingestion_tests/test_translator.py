@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 from dagster_dlt.translator import DltResourceTranslatorData
 
-from floe_ingestion.spec import TableSpec
-from floe_ingestion.translator import FloeDltTranslator, Presentation, default_description, source_key, table_key
+from floe_ingestion.spec import SourceSpec, TableSpec
+from floe_ingestion.translator import FloeDltTranslator, default_description, source_key, table_key
 
 pytestmark = pytest.mark.dagster
 
@@ -19,11 +19,13 @@ def table_of(**settings: Any) -> TableSpec:
     return TableSpec.model_validate({**given, **settings})
 
 
-def spec_of(table: TableSpec, presentation: Presentation | None = None) -> dg.AssetSpec:
+def spec_of(table: TableSpec, kinds: tuple[str, ...] = ()) -> dg.AssetSpec:
     import dlt
 
     data = DltResourceTranslatorData(resource=dlt.resource([], name="orders"), pipeline=None)
-    return FloeDltTranslator(tables={"orders": table}, presentation=presentation or Presentation()).get_asset_spec(data)
+    entry = {"name": "shop", "type": "rest_api", "destination": {"schema": "bronze"}}
+    source = SourceSpec.model_validate(entry).resolved("floe.yaml", (table,))
+    return FloeDltTranslator(source, kinds).get_asset_spec(data)
 
 
 def test_the_key_of_a_table_is_its_schema_and_name() -> None:
@@ -71,11 +73,8 @@ def test_a_table_that_nobody_described_says_how_it_comes_about(settings: dict[st
     assert default_description(table_of(**settings)) == described
 
 
-def test_the_words_of_a_table_come_before_those_of_its_source() -> None:
-    shown = Presentation(description="The shop.")
-
-    assert spec_of(table_of(description="The orders."), shown).description == "The orders."
-    assert spec_of(table_of(), shown).description == "The shop."
+def test_a_table_that_is_described_is_shown_with_these_words() -> None:
+    assert spec_of(table_of(description="The orders.")).description == "The orders."
 
 
 @pytest.mark.parametrize(
@@ -83,7 +82,7 @@ def test_the_words_of_a_table_come_before_those_of_its_source() -> None:
     [((), {"dlt", "iceberg"}), (("sql",), {"dlt", "iceberg", "sql"}), (("a", "b"), {"dlt", "iceberg", "a"})],
 )
 def test_a_table_has_no_more_kinds_than_dagster_shows(kinds: tuple[str, ...], shown: set[str]) -> None:
-    assert spec_of(table_of(), Presentation(kinds=kinds)).kinds == shown
+    assert spec_of(table_of(), kinds).kinds == shown
 
 
 def test_what_a_table_stages_goes_to_the_iceberg_io_manager() -> None:
