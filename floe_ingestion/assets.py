@@ -44,19 +44,16 @@ if TYPE_CHECKING:
 _DAGSTER_DLT_METADATA = frozenset({"dagster_dlt/source", "dagster_dlt/pipeline", "dagster_dlt/translator"})
 
 
-def source_assets(
-    source: SourceSpec, folder: Path, file: Path | None = None
-) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """The assets of one source of floe.yaml, and the external assets that they are read from.
+def source_assets(source: SourceSpec, file: Path) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets of one source of the floe.yaml `file`, and the external assets that they are read from.
 
-    `folder` is where the source's relative paths start, `file` the floe.yaml that it stands in. Touches nothing
-    outside.
+    Touches nothing outside.
     """
     from floe_ingestion.sources.registry import connector_class
 
     kinds = connector_class(source.type).kinds
-    written = {resource: (str(file), line) for resource, line in source.lines.items()} if file else {}
-    landed = _assets(pipeline_of(source, folder), FloeDltTranslator(source, kinds, written))
+    written = {resource: (str(file), line) for resource, line in source.lines.items()}
+    landed = _assets(pipeline_of(source, file.parent), FloeDltTranslator(source, kinds, written))
     return [landed, *_external_assets(source, kinds)]
 
 

@@ -44,14 +44,15 @@ def build_definitions(
     all mistakes of the file.
     """
     spec = spec if isinstance(spec, Spec) else load_spec(spec)
-    folder, lake = Path(spec.path).resolve().parent, lake_of(spec, home)
+    file = Path(spec.path).resolve()
+    folder, lake = file.parent, lake_of(spec, home)
     enabled = [source for source in spec.sources if source.enabled]
     jobs = {source.name: source_job(source) for source in enabled}
     schedules = [source_schedule(source, jobs[source.name]) for source in enabled]
     upkeep = maintenance_jobs(enabled, lake)
     resources = resources or {"ingestion": _ingestion(spec, lake, folder), IO_MANAGER_KEY: IcebergIOManager(lake=lake)}
     return dg.Definitions(
-        assets=[asset for source in enabled for asset in source_assets(source, folder, folder / Path(spec.path).name)],
+        assets=[asset for source in enabled for asset in source_assets(source, file)],
         jobs=[*jobs.values(), *upkeep],
         schedules=[*filter(None, schedules), *maintenance_schedules(enabled, upkeep)],
         sensors=[sensor for source in enabled for sensor in source_sensors(source, jobs[source.name], folder)],
