@@ -153,11 +153,10 @@ def _name_of(path: Path) -> str:
 
 def _file_of(context: dg.ResolutionContext) -> YamlFile | None:
     """The defs.yaml that is being loaded; None for a component made in Python."""
-    positions = context.source_position_tree
-    path = Path(positions.position.filename) if positions is not None else None
-    if positions is None or path is None or not path.is_file():
+    if (positions := context.source_position_tree) is None:
         return None
-    return YamlFile(str(path), path.read_text("utf-8"), SECTIONS, line=positions.position.start.line)
+    path, line = Path(positions.position.filename), positions.position.start.line
+    return YamlFile(str(path), path.read_text("utf-8"), SECTIONS, line) if path.is_file() else None
 
 
 def _rendered(value: Any, context: dg.ResolutionContext) -> Any:

@@ -40,13 +40,13 @@ class IngestionError(Exception):
 class TransientError(IngestionError):
     """The same run may succeed later."""
 
-    what_to_do: ClassVar[str] = "Run it again, or re-execute it from the failure: what has landed does not land twice."
+    what_to_do = "Run it again, or re-execute it from the failure: what has landed does not land twice."
 
 
 class PermanentError(IngestionError):
     """Trying again changes nothing."""
 
-    what_to_do: ClassVar[str] = "Change what the message names, then run it again; as it is, it fails each time."
+    what_to_do = "Change what the message names, then run it again; as it is, it fails each time."
 
 
 class SourceUnavailable(TransientError):
@@ -55,9 +55,7 @@ class SourceUnavailable(TransientError):
     `retry_after` is what the source asked for, in seconds, where it did.
     """
 
-    what_to_do: ClassVar[str] = (
-        "Look whether the source is up and answers the machine that runs this, then run it again."
-    )
+    what_to_do = "Look whether the source is up and answers the machine that runs this, then run it again."
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
@@ -67,13 +65,13 @@ class SourceUnavailable(TransientError):
 class CatalogUnavailable(TransientError):
     """The Iceberg catalog or its storage did not answer."""
 
-    what_to_do: ClassVar[str] = "Look whether the catalog and its storage are up, then run it again."
+    what_to_do = "Look whether the catalog and its storage are up, then run it again."
 
 
 class CommitConflict(TransientError):
     """Other writers kept winning until the attempts were used up; nothing was written."""
 
-    what_to_do: ClassVar[str] = "Let fewer runs write at once (`concurrency` of the source), then run it again."
+    what_to_do = "Let fewer runs write at once (`concurrency` of the source), then run it again."
 
     def __init__(self, table: str, attempts: int) -> None:
         self.table, self.attempts = table, attempts
@@ -86,7 +84,7 @@ class CommitConflict(TransientError):
 class StaleCursor(TransientError):
     """The cursor in the table is no longer the one that the load was extracted from."""
 
-    what_to_do: ClassVar[str] = "Run it again: it starts from where the other run ended."
+    what_to_do = "Run it again: it starts from where the other run ended."
 
     def __init__(self, table: str) -> None:
         self.table = table
@@ -99,7 +97,7 @@ class StaleCursor(TransientError):
 class OutcomeUnknown(TransientError):
     """The commit raised and the catalog cannot be asked whether it landed."""
 
-    what_to_do: ClassVar[str] = "Look whether the catalog is up, then re-execute the run: it looks the load up first."
+    what_to_do = "Look whether the catalog is up, then re-execute the run: it looks the load up first."
 
     def __init__(self, table: str, load_id: str, cause: BaseException) -> None:
         self.table, self.load_id = table, load_id
@@ -122,7 +120,7 @@ class Problem:
 class ConfigurationError(PermanentError):
     """Configuration is wrong; `problems` lists each mistake."""
 
-    what_to_do: ClassVar[str] = "Correct what the message names, reload the code location, and run it again."
+    what_to_do = "Correct what the message names, reload the code location, and run it again."
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         self.problems = tuple(problems)
@@ -143,7 +141,7 @@ class ConfigurationError(PermanentError):
 class MissingVariable(ConfigurationError):
     """A `${VARIABLE}` that the run needs is not set."""
 
-    what_to_do: ClassVar[str] = "Set the variable where runs are executed, then run it again."
+    what_to_do = "Set the variable where runs are executed, then run it again."
 
     def __init__(self, variable: str, place: str) -> None:
         self.variable, self.place = variable, place
@@ -156,19 +154,19 @@ class MissingVariable(ConfigurationError):
 class PluginError(PermanentError):
     """A plugin cannot be found, loaded or used."""
 
-    what_to_do: ClassVar[str] = "Install or configure the plugin where runs are executed, then run it again."
+    what_to_do = "Install or configure the plugin where runs are executed, then run it again."
 
 
 class SourceRejected(PermanentError):
     """The source answered, and the answer was no."""
 
-    what_to_do: ClassVar[str] = "Correct credentials, names or the query, here or in the source, then run it again."
+    what_to_do = "Correct credentials, names or the query, here or in the source, then run it again."
 
 
 class SchemaConflict(PermanentError):
     """A column's type in the table cannot take what the source now sends."""
 
-    what_to_do: ClassVar[str] = "Declare the type of the column under `columns`, or land the source in a new table."
+    what_to_do = "Declare the type of the column under `columns`, or land the source in a new table."
 
     def __init__(self, table: str, column: str, existing: str, incoming: str) -> None:
         self.table, self.column, self.existing, self.incoming = table, column, existing, incoming
@@ -182,7 +180,7 @@ class SchemaConflict(PermanentError):
 class UnsupportedType(PermanentError):
     """A source column that no Iceberg type can carry without loss."""
 
-    what_to_do: ClassVar[str] = "Cast or leave out the column in the source, or declare its type under `columns`."
+    what_to_do = "Cast or leave out the column in the source, or declare its type under `columns`."
 
     def __init__(self, column: str, met: str, instead: str) -> None:
         self.column, self.met = column, met
@@ -192,7 +190,7 @@ class UnsupportedType(PermanentError):
 class ContractBroken(PermanentError):
     """`schema_contract` is `freeze` and the source sends something new."""
 
-    what_to_do: ClassVar[str] = "Accept the change with `schema_contract: evolve`, or take it back in the source."
+    what_to_do = "Accept the change with `schema_contract: evolve`, or take it back in the source."
 
     def __init__(self, table: str, column: str, met: str) -> None:
         self.table, self.column = table, column
@@ -205,7 +203,7 @@ class ContractBroken(PermanentError):
 class OtherTable(PermanentError):
     """A resource sends rows to a table that is not its own."""
 
-    what_to_do: ClassVar[str] = "Give each table a resource of its own."
+    what_to_do = "Give each table a resource of its own."
 
     def __init__(self, table: str, resource: str, other: str) -> None:
         self.table, self.resource, self.other = table, resource, other
@@ -218,7 +216,7 @@ class OtherTable(PermanentError):
 class GateFailed(PermanentError):
     """A load was committed on a branch of its own, and a check keeps it there; `failed` says what was found."""
 
-    what_to_do: ClassVar[str] = "Look at the rows on the branch, then publish or drop it as the message says."
+    what_to_do = "Look at the rows on the branch, then publish or drop it as the message says."
 
     def __init__(self, table: str, branch: str, failed: Mapping[str, str]) -> None:
         self.table, self.branch, self.failed = table, branch, dict(failed)
@@ -233,10 +231,10 @@ class GateFailed(PermanentError):
 class KeyViolation(PermanentError):
     """Rows cannot be merged because their key is absent or null."""
 
-    what_to_do: ClassVar[str] = "Correct the rows in the source, or choose another `primary_key`."
+    what_to_do = "Correct the rows in the source, or choose another `primary_key`."
 
 
 class OutsideWindow(PermanentError):
     """Rows whose partition column lies outside the window being loaded."""
 
-    what_to_do: ClassVar[str] = "Correct the source, or leave such rows out with `outside_window: drop`."
+    what_to_do = "Correct the source, or leave such rows out with `outside_window: drop`."

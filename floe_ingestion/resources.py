@@ -118,28 +118,15 @@ class DltIngestionResource(dg.ConfigurableResource, IngestionPlugin):  # type: i
                 f"(`floe-ingestion run {pipeline.name} --partition …`), or leave `partitions` out."
             )
         began = time.monotonic()
-        catalog = self.lake.connect()
-        landed: list[Landed] = []
-        warnings: dict[str, list[str]] = {}
-        for staged in stage(pipeline, LoadRequest(), catalog, self.lake.staging_folder):
-            landed.append(land(catalog, staged, Provenance(), self.lake.staging_folder))
-            warnings[landed[-1].table] = list(staged.warnings)
+        catalog, home = self.lake.connect(), self.lake.staging_folder
+        loads: list[tuple[Landed, tuple[str, ...]]] = []
+        for staged in stage(pipeline, LoadRequest(), catalog, home):
+            loads.append((land(catalog, staged, Provenance(), home), staged.warnings))
         return {
-            "rows_loaded": sum(table.rows_added + table.rows_updated for table in landed),
-            "tables_loaded": len(landed),
+            "rows_loaded": sum(landed.rows_added + landed.rows_updated for landed, _ in loads),
+            "tables_loaded": len(loads),
             "execution_time_s": time.monotonic() - began,
-            "tables": {
-                table.table: {
-                    "rows_added": table.rows_added,
-                    "rows_updated": table.rows_updated,
-                    "rows_deleted": table.rows_deleted,
-                    "rows_total": table.rows_total,
-                    "snapshot_id": table.snapshot_id,
-                    "load_id": table.load_id,
-                    "warnings": warnings[table.table],
-                }
-                for table in landed
-            },
+            "tables": {landed.table: _numbers(landed) | {"warnings": list(warnings)} for landed, warnings in loads},
         }
 
     def get_dagster_asset_config(self, source: str) -> dict[str, Any]:
@@ -164,3 +151,8 @@ class DltIngestionResource(dg.ConfigurableResource, IngestionPlugin):  # type: i
         """Whether the catalog answers."""
         self.lake.connect().list_namespaces()
         return f"the {self.lake.catalog} catalog answers"
+
+
+def _numbers(landed: Landed) -> dict[str, Any]:
+    names = ("rows_added", "rows_updated", "rows_deleted", "rows_total", "snapshot_id", "load_id")
+    return {name: getattr(landed, name) for name in names}

@@ -100,15 +100,14 @@ def _of_stream(rows: Any) -> Iterator[Batch] | None:
 
 def _of_pyarrow(rows: Any) -> Iterator[Batch] | None:
     import pyarrow as pa
+    import pyarrow.dataset as ds
 
     if isinstance(rows, (pa.Table, pa.RecordBatch)):
         return _pieces(rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows]))
     if isinstance(rows, pa.RecordBatchReader):
         return _of_reader(rows)
-    if hasattr(rows, "to_batches") and hasattr(rows, "count_rows"):  # a dataset, or a scanner of one
-        scanner = rows.scanner() if hasattr(rows, "scanner") else rows
-        return _of_reader(scanner.to_reader())
-    return None
+    scanner = rows.scanner() if isinstance(rows, ds.Dataset) else rows
+    return _of_reader(scanner.to_reader()) if isinstance(scanner, ds.Scanner) else None
 
 
 def _pieces(table: pa.Table) -> Iterator[Batch]:
