@@ -208,7 +208,7 @@ def _against_declared(subject: Subject) -> tuple[list[str], list[str], list[str]
     assert subject.spec is not None
     assert subject.moment.table is not None
     declared = {normalize_column(name): column.type for name, column in subject.spec.columns.items()}
-    added_by_us = subject.spec.validity_columns if subject.spec.merge_strategy == "scd2" else ()
+    added_by_us = subject.spec.validity_columns if subject.spec.keeps_versions else ()
     met = {column.name: str(column.field_type) for column in subject.moment.table.schema().fields}
     added = [name for name in met if name not in declared and name not in added_by_us]
     changed = [
@@ -233,7 +233,7 @@ def _key(subject: Subject, look: Inspection) -> tuple[str, ...]:
     if not key and look.view.table is not None:
         schema = look.view.table.schema()
         key = tuple(schema.find_field(number).name for number in schema.identifier_field_ids)
-    if key and subject.spec is not None and subject.spec.merge_strategy == "scd2":
+    if key and subject.spec is not None and subject.spec.keeps_versions:
         return (*key, subject.spec.validity_columns[0])
     return key
 

@@ -140,7 +140,7 @@ def _stage_table(
         facts = facts_of(told)
         plan.spec = documented(spec, facts)
         plan.key = key_of(spec, connector, resource)
-        if spec.write_disposition == "merge" and spec.merge_strategy == "scd2":
+        if spec.keeps_versions:
             plan.constants = _validity(spec)
             # The source does not send them: dlt must not make columns of nulls for them.
             known = known and pa.schema([field for field in known if field.name not in plan.constants])

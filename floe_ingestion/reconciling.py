@@ -40,6 +40,6 @@ def unreconciled(
 
 
 def _after(staged: StagedTable, landed: Landed, before: int) -> int:
-    if staged.table.write_disposition == "merge" and staged.table.merge_strategy == "scd2":
+    if staged.table.keeps_versions:
         return before + landed.rows_added + landed.rows_updated  # a closed version stays beside the new one
     return before + landed.rows_added - landed.rows_deleted

@@ -256,6 +256,11 @@ class TableSpec(StrictModel):
         return name if self.own_names else normalize_column(name)
 
     @property
+    def keeps_versions(self) -> bool:
+        """Whether a merge keeps every version of a row (`scd2`)."""
+        return self.write_disposition == "merge" and self.merge_strategy == "scd2"
+
+    @property
     def identifier(self) -> tuple[str, ...]:
         """Namespace and name, as pyiceberg takes it; also the Dagster asset key."""
         return (*self.namespace, self.name)

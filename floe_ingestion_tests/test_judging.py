@@ -164,6 +164,14 @@ def test_versions_of_a_row_are_told_apart_by_when_they_began(lake: Lake, shop: S
     assert verdict.sentence == "(id, valid_from) is different in each of 2 rows"
 
 
+def test_an_appended_table_has_no_versions_where_others_of_its_source_do(lake: Lake) -> None:
+    unique = {"type": "unique"}
+
+    (verdict,) = found(lake, [{"id": 1}, {"id": 2}], unique, primary_key=["id"], merge_strategy="scd2").values()
+
+    assert verdict.sentence == "(id) is different in each of 2 rows"
+
+
 def test_values_that_are_not_accepted_are_counted_and_shown(lake: Lake) -> None:
     rows = [{"id": 1, "status": "open"}, {"id": 2, "status": None}, {"id": 3, "status": "lost"}]
     accepted = [{"column": "status", "values": ["open", "paid"]}, {"column": "id", "values": [1, 2, 3]}]
