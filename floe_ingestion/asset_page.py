@@ -11,7 +11,6 @@ from floe_ingestion.staging import ColumnFacts, ForeignKey, Landed, StagedTable
 from floe_ingestion.translator import source_key
 
 if TYPE_CHECKING:
-    from dagster._core.execution.context.system import StepExecutionContext
     from pyiceberg.table import Table
     from pyiceberg.types import NestedField
 
@@ -30,12 +29,12 @@ def show(context: dg.OutputContext, staged: StagedTable, landed: Landed) -> None
     shown = {**_of_load(staged, landed), **_of_partitions(context, landed)}
     if (table := staged.receipt.table) is not None:
         shown |= _of_table(staged, landed, table)
-    step = _step(context)
-    if step is not None and landed.snapshot_id is not None:
+    step = context.step_context
+    if landed.snapshot_id is not None:
         # Known only now, behind the commit, when the asset has long yielded its result.
         step.set_data_version(context.asset_key, dg.DataVersion(str(landed.snapshot_id)))
     partitions = context.asset_partition_keys if context.has_asset_partitions else []
-    if step is not None and len(partitions) > 1:
+    if len(partitions) > 1:
         large = {name: shown.pop(name) for name in _LARGE & shown.keys()}
         step.add_asset_metadata(large, context.asset_key, partitions[-1])
     context.add_output_metadata(shown)
@@ -184,14 +183,6 @@ def _how_to_read(landed: Landed, table: Table) -> str:
             "```",
         ]
     )
-
-
-def _step(context: dg.OutputContext) -> StepExecutionContext | None:
-    """The step behind the output; None for a context that a test has built."""
-    try:
-        return context.step_context
-    except dg.DagsterInvariantViolationError:
-        return None
 
 
 def _cell(value: Any) -> str:

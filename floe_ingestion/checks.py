@@ -8,7 +8,6 @@ table as it is: the same specs serve both, because the step can be asked for its
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -77,7 +76,7 @@ def checks_alone(
         if chosen := _chosen(context, table_key(table), table.checks):
             manager = _manager(io_manager, str(table))
             subject = _subject(manager, table.identifier, context.instance, table, partition)
-            yield from _results(context, table_key(table), chosen, subject, manager)
+            yield from _results(context, table_key(table), chosen, subject, manager, {})
 
 
 class _Checked(StrictModel):
@@ -119,7 +118,7 @@ def table_checks(
         with dagster_failures(table):
             manager = _manager(getattr(context.resources, IO_MANAGER_KEY), table)
             subject = _subject(manager, tuple(table.split(".")), context.instance)
-            yield from _results(context, key, _chosen(context, key, found), subject, manager)
+            yield from _results(context, key, _chosen(context, key, found), subject, manager, {})
 
     return judge_table
 
@@ -194,7 +193,7 @@ def _results(
     checks: Sequence[CheckSpec],
     subject: "Subject",
     manager: IcebergIOManager,
-    known: Mapping[str, "Verdict"] = MappingProxyType({}),
+    known: Mapping[str, "Verdict"],
 ) -> Iterator[dg.AssetCheckResult]:
     """The result of each check; a verdict that is `known` already is about the same snapshot."""
     from floe_ingestion.judging import judge
