@@ -6,7 +6,7 @@ who may change it has to tell it (`floe-ingestion pools --apply`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import dagster as dg
@@ -47,7 +47,9 @@ def live_instance() -> dg.DagsterInstance:
 
 def pools(sources: Iterable[SourceSpec], instance: dg.DagsterInstance) -> list[Pool]:
     """The pools of `sources`, sorted by name."""
-    limits = dict(_limits(instance))
+    storage = instance.event_log_storage
+    kept = storage.get_pool_limits() if storage.supports_global_concurrency_limits else ()
+    limits = {pool.name: pool.limit for pool in kept}
     by_name: dict[str, list[SourceSpec]] = {}
     for source in sources:
         by_name.setdefault(source.pool_name, []).append(source)
@@ -70,9 +72,3 @@ def apply(pool: Pool, instance: dg.DagsterInstance) -> None:
         )
     if pool.asked is not None:
         instance.event_log_storage.set_concurrency_slots(pool.name, pool.asked)
-
-
-def _limits(instance: dg.DagsterInstance) -> Iterator[tuple[str, int]]:
-    if instance.event_log_storage.supports_global_concurrency_limits:
-        for pool in instance.event_log_storage.get_pool_limits():
-            yield pool.name, pool.limit

@@ -40,7 +40,7 @@ def expand(value: Any, place: str, environ: Mapping[str, str] | None = None) -> 
     return value
 
 
-def variables(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+def variables(value: Any, place: str) -> Iterator[tuple[str, str]]:
     """Each variable without a default in `value`, with the place that needs it."""
     if isinstance(value, str):
         for match in _VARIABLE.finditer(value):
@@ -54,7 +54,7 @@ def variables(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
             yield from variables(item, f"{place}[{index}]")
 
 
-def empty_variables(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+def empty_variables(value: Any, place: str) -> Iterator[tuple[str, str]]:
     """Those of `variables` that are set to an empty text."""
     yield from ((name, where) for name, where in variables(value, place) if os.environ.get(name) == "")
 

@@ -43,7 +43,7 @@ def keep_up(
     home: Path,
     *,
     properties: Mapping[str, str] | None = None,
-    dry_run: bool = False,
+    dry_run: bool,
 ) -> Iterator[Upkeep]:
     """Do what `spec` asks for to each of `tables`, and to the table of its rejected rows where there is one.
 
@@ -58,7 +58,7 @@ def keep_up(
             yield beside
 
 
-def remove_abandoned(spec: MaintenanceSpec, home: Path, *, dry_run: bool = False) -> list[str]:
+def remove_abandoned(spec: MaintenanceSpec, home: Path, *, dry_run: bool) -> list[str]:
     """Delete the folders of loads that were killed, where `spec` asks for orphans; a sentence about each."""
     from floe_ingestion.iceberg.orphans import remove_abandoned_loads
 

@@ -135,7 +135,7 @@ def is_secret(path: YamlPath) -> bool:
     return any(isinstance(key, str) and _SECRET_KEY.search(key) for key in path)
 
 
-def met(value: Any, *, hidden: bool = False) -> str:
+def _met(value: Any, hidden: bool) -> str:
     """`value` and its type as a person would say it; `hidden` leaves the value out."""
     if value is None:
         return "empty"
@@ -157,8 +157,8 @@ def _about_value(found: Found, data: Any, at: YamlPath, written: Written) -> str
     hidden = is_secret(path) or (isinstance(found.met, str) and instead in (_MAPPING, _LIST))
     if not instead:
         said = scrubbed(found.said, data, at).removeprefix("Input should be ")
-        return f"is {met(found.met, hidden=hidden)}; write {said[:1].lower()}{said[1:]}"
-    about = f"is {met(found.met, hidden=hidden)}; write {instead}"
+        return f"is {_met(found.met, hidden)}; write {said[:1].lower()}{said[1:]}"
+    about = f"is {_met(found.met, hidden)}; write {instead}"
     if isinstance(found.met, str):
         return about if hidden else _with_hint(about, found)
     if found.expected == ("a text",) and isinstance(found.met, (int, float, date)):
