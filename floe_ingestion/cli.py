@@ -24,9 +24,8 @@ from floe_ingestion.version import __version__
 
 if TYPE_CHECKING:
     from floe_ingestion.iceberg.history import SnapshotRow
-    from floe_ingestion.pipeline import IngestionPipeline
     from floe_ingestion.pools import Pool
-    from floe_ingestion.spec import Spec
+    from floe_ingestion.spec import SourceSpec, Spec
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,7 +60,6 @@ def _connect(spec: Spec) -> bool:
     """Connect to everything; one line each; whether all answered."""
     from floe_ingestion.classify import classify
     from floe_ingestion.definitions import lake_of
-    from floe_ingestion.pipeline import pipeline_of
 
     def catalog() -> str:
         schemas = lake_of(spec).connect().list_namespaces()
@@ -70,7 +68,7 @@ def _connect(spec: Spec) -> bool:
     folder = Path(spec.path).resolve().parent
     checks: list[tuple[str, Callable[[], str]]] = [("catalog", catalog)]
     for source in spec.sources:
-        checks.append((source.name, partial(_check_source, pipeline_of(source, folder))))
+        checks.append((source.name, partial(_check_source, source, folder)))
     well = True
     for name, check in checks:
         try:
@@ -83,8 +81,10 @@ def _connect(spec: Spec) -> bool:
     return well
 
 
-def _check_source(pipeline: IngestionPipeline) -> str:
-    return pipeline.connect().check_connection()
+def _check_source(source: SourceSpec, folder: Path) -> str:
+    from floe_ingestion.loading import connector_of
+
+    return connector_of(source, folder).check_connection()
 
 
 @main.command()

@@ -31,7 +31,7 @@ from floe_ingestion.resolution import (
     distinct,
     landings,
 )
-from floe_ingestion.secrets import empty_variables
+from floe_ingestion.secrets import empty_variables, expand
 from floe_ingestion.sources.base import ResourceSpec, SourceConnector
 from floe_ingestion.sources.registry import connector_class
 from floe_ingestion.spec import DefaultsSpec, PluginsSpec, SourceSpec, Spec, StrictModel
@@ -118,20 +118,20 @@ def source_from(source_type: str, destination: str, config: Mapping[str, Any]) -
     return _source(found, DefaultsSpec(), name, report)
 
 
-def connector_of(source: SourceSpec, config: Mapping[str, Any]) -> SourceConnector:
-    """The connector of `source` for a run, with its `config` after variables were expanded.
+def connector_of(source: SourceSpec, folder: Path) -> SourceConnector:
+    """The connector of `source` for a run: variables are expanded, and relative paths start at `folder`.
 
-    Raises a `ConfigurationError` that shows no expanded value; pydantic's own error would.
+    Raises `MissingVariable`, or a `ConfigurationError` that shows no expanded value; pydantic's own error would.
     """
-    report = Report(source.place)
-    connector = report.validated(connector_class(source.type), dict(config), ("config",)).model
+    report, config = Report(source.place), expand(dict(source.config), f"{source.place}.config")
+    connector = report.validated(connector_class(source.type), config, ("config",)).model
     if connector is None:
         for name, place in empty_variables(dict(source.config), "config"):
             report.add(("config",), f"the environment variable {name}, which {place} names, is empty. Give it a value")
     report.close()
     if connector is None:
         raise ConfigurationError(f"{source.place} has a `config` that nothing could be made of.")
-    return connector
+    return connector.relative_to(folder)
 
 
 def _destination(given: Any, place: str, report: Report) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -20,8 +21,8 @@ from floe_ingestion.errors import PermanentError
 from floe_ingestion.facts import documented, facts_of, foreign_keys_of, told_by
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.load_warnings import behind, timeless, unseen
+from floe_ingestion.loading import connector_of
 from floe_ingestion.naming import normalize_column
-from floe_ingestion.secrets import expand
 from floe_ingestion.spec import SourceSpec, TableSpec
 from floe_ingestion.staging import LoadRequest, Provenance, StagedTable
 
@@ -44,8 +45,6 @@ class Connector(Protocol):
     def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]: ...
 
     def key_of(self, resource: DltResource) -> tuple[str, ...]: ...
-
-    def check_connection(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,7 @@ class IngestionPipeline:
 
 def pipeline_of(source: SourceSpec, folder: Path) -> IngestionPipeline:
     """The pipeline of a source of floe.yaml; `folder` is where its relative paths start."""
-
-    def connect() -> Connector:
-        from floe_ingestion.loading import connector_of
-
-        config = expand(dict(source.config), f"{source.place}.config")
-        return connector_of(source, config).relative_to(folder)
-
-    return IngestionPipeline(source.name, source.tables, connect, source)
+    return IngestionPipeline(source.name, source.tables, partial(connector_of, source, folder), source)
 
 
 def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, home: Path) -> Iterator[StagedTable]:

@@ -11,8 +11,7 @@ from typing import Any
 import dagster as dg
 
 from floe_ingestion.classify import source_errors
-from floe_ingestion.pipeline import pipeline_of
-from floe_ingestion.sources.base import SourceConnector
+from floe_ingestion.loading import connector_of
 from floe_ingestion.spec import SourceSpec
 from floe_ingestion.translator import table_key
 
@@ -63,8 +62,7 @@ def _automation_sensor(source: SourceSpec) -> dg.SensorDefinition:
 
 def _listing(source: SourceSpec, folder: Path) -> Mapping[str, Any]:
     with source_errors(f"{source.name}: its files cannot be listed"):
-        connector = pipeline_of(source, folder).connect()
-        return connector.listing() if isinstance(connector, SourceConnector) else {}
+        return connector_of(source, folder).listing()
 
 
 def _digest(listing: Mapping[str, Any]) -> str:

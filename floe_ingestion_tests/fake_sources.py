@@ -91,9 +91,6 @@ class FunctionConnector:
     def key_of(self, resource: DltResource) -> tuple[str, ...]:
         return self.key
 
-    def check_connection(self) -> str:
-        return "a function"
-
 
 def table_spec(table: str = "raw.numbers", **settings: Any) -> TableSpec:
     """How a table lands; `settings` as in `TableSpec`."""

@@ -9,7 +9,6 @@ import pytest
 from floe_ingestion import load_spec
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.loading import connector_of, source_from
-from floe_ingestion.secrets import expand
 from floe_ingestion_tests.parcels import ENTRY_POINT, ParcelsConnector, install
 
 HUB = {"base_url": "https://parcels.example.com", "resources": ["orders"]}
@@ -96,10 +95,11 @@ def test_an_entry_that_contradicts_an_argument_is_a_mistake() -> None:
     assert problems["destination.schema"] == "is not 'bronze', which was passed as an argument. Leave it out here"
 
 
-def test_a_run_has_the_connector_with_its_variables_expanded() -> None:
+def test_a_run_has_the_connector_with_its_variables_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "sesame-open")
     source = source_from("parcels", "bronze.raw", {**HUB, "api_key": "${KEY}"})
 
-    connector = connector_of(source, expand(dict(source.config), source.place, {"KEY": "sesame-open"}))
+    connector = connector_of(source, Path())
 
     assert isinstance(connector, ParcelsConnector)
     assert connector.api_key == "sesame-open"
@@ -115,13 +115,13 @@ def test_a_run_has_the_connector_with_its_variables_expanded() -> None:
     ],
 )
 def test_an_expanded_value_that_does_not_fit_is_told_without_being_shown(
-    config: dict[str, object], message: str
+    config: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = source_from("parcels", "bronze.raw", HUB)
-    expanded = expand({**HUB, **config}, source.place, {"KEY": "sesame-open"})
+    monkeypatch.setenv("KEY", "sesame-open")
+    source = source_from("parcels", "bronze.raw", HUB).model_copy(update={"config": {**HUB, **config}})
 
     with pytest.raises(ConfigurationError) as caught:
-        connector_of(source, expanded)
+        connector_of(source, Path())
 
     assert message in str(caught.value)
     assert "sesame" not in str(caught.value)
