@@ -5,10 +5,11 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
-from dagster_dlt import build_dlt_asset_specs
+import dlt
+from dagster_dlt.translator import DltResourceTranslatorData
 
 from floe_ingestion.checks import audited, check_specs, checks_alone, checks_of_load
 from floe_ingestion.errors import PermanentError
@@ -21,6 +22,7 @@ from floe_ingestion.retries import dagster_failures, failed_runs_before, retry_p
 from floe_ingestion.secrets import expand
 from floe_ingestion.sources.base import ResourceSpec
 from floe_ingestion.sources.function import FunctionConnector
+from floe_ingestion.sources.registry import connector_class
 from floe_ingestion.spec import (
     ContractSpec,
     DefaultsSpec,
@@ -37,20 +39,12 @@ from floe_ingestion.spec_checks import CheckSpec, Publish
 from floe_ingestion.staging import LoadRequest, Provenance
 from floe_ingestion.translator import FloeDltTranslator, source_key, table_key
 
-if TYPE_CHECKING:
-    from dlt.extract.source import DltSource
-
-
-_DAGSTER_DLT_METADATA = frozenset({"dagster_dlt/source", "dagster_dlt/pipeline", "dagster_dlt/translator"})
-
 
 def source_assets(source: SourceSpec, file: Path) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets of one source of the floe.yaml `file`, and the external assets that they are read from.
 
     Touches nothing outside.
     """
-    from floe_ingestion.sources.registry import connector_class
-
     kinds = connector_class(source.type).kinds
     written = {resource: (str(file), line) for resource, line in source.lines.items()}
     landed = _assets(pipeline_of(source, file.parent), FloeDltTranslator(source, kinds, written))
@@ -145,7 +139,7 @@ def _assets(pipeline: IngestionPipeline, translator: FloeDltTranslator) -> dg.As
 
     @dg.multi_asset(
         name=pipeline.name,
-        specs=_specs(pipeline, translator),
+        specs=_specs(pipeline.tables, translator),
         check_specs=check_specs(pipeline.tables),
         can_subset=True,
         partitions_def=partitions_definition(partitions) if partitions is not None else None,
@@ -219,27 +213,10 @@ def _report(
         yield dg.MaterializeResult(asset_key=table_key(table), metadata=result)
 
 
-def _specs(pipeline: IngestionPipeline, translator: FloeDltTranslator) -> list[dg.AssetSpec]:
-    specs = build_dlt_asset_specs(
-        dlt_source=_outline(pipeline),
-        dlt_pipeline=None,  # type: ignore[arg-type]  # a dlt pipeline makes folders as soon as it exists
-        dagster_dlt_translator=translator,
-    )
-    # Objects that only DagsterDltResource.run reads, which is never used here.
-    return [
-        spec.replace_attributes(metadata={k: v for k, v in spec.metadata.items() if k not in _DAGSTER_DLT_METADATA})
-        for spec in specs
-    ]
-
-
-def _outline(pipeline: IngestionPipeline) -> "DltSource":
-    """A dlt source with the names of the real one and nothing behind them: definitions touch nothing."""
-    import dlt
-    from dlt.common.schema import Schema
-    from dlt.extract.source import DltSource
-
-    resources = [dlt.resource([], name=table.resource) for table in pipeline.tables]
-    return DltSource(Schema(pipeline.name.lower()), pipeline.name, resources)
+def _specs(tables: Sequence[TableSpec], translator: FloeDltTranslator) -> list[dg.AssetSpec]:
+    """By dlt resources that have a name and nothing behind them: definitions touch nothing."""
+    resources = [dlt.resource([], name=table.resource) for table in tables]
+    return [translator.get_asset_spec(DltResourceTranslatorData(resource=each, pipeline=None)) for each in resources]
 
 
 def _declared(name: str, destination: Mapping[str, Any], settings: Mapping[str, Any]) -> SourceSpec:

@@ -13,6 +13,7 @@ import dagster as dg
 from floe_ingestion.classify import source_errors
 from floe_ingestion.loading import connector_of
 from floe_ingestion.spec import SourceSpec
+from floe_ingestion.spec_runs import SensorSpec
 from floe_ingestion.translator import table_key
 
 
@@ -20,16 +21,15 @@ def source_sensors(source: SourceSpec, job: dg.UnresolvedAssetJobDefinition, fol
     """The sensors that floe.yaml asks for; `folder` is where the source's relative paths start."""
     found: list[dg.SensorDefinition] = []
     if source.sensor is not None:
-        found.append(_file_sensor(source, job, folder))
+        found.append(_file_sensor(source, source.sensor, job, folder))
     if source.automation is not None and source.automation.enabled:
         found.append(_automation_sensor(source))
     return found
 
 
-def _file_sensor(source: SourceSpec, job: dg.UnresolvedAssetJobDefinition, folder: Path) -> dg.SensorDefinition:
-    sensor = source.sensor
-    assert sensor is not None
-
+def _file_sensor(
+    source: SourceSpec, sensor: SensorSpec, job: dg.UnresolvedAssetJobDefinition, folder: Path
+) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{source.name}_files",
         job=job,
@@ -38,7 +38,8 @@ def _file_sensor(source: SourceSpec, job: dg.UnresolvedAssetJobDefinition, folde
         default_status=dg.DefaultSensorStatus.RUNNING if sensor.enabled else dg.DefaultSensorStatus.STOPPED,
     )
     def files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        listing = _listing(source, folder)
+        with source_errors(f"{source.name}: its files cannot be listed"):
+            listing = connector_of(source, folder).listing()
         if not listing:
             return dg.SkipReason(f"{source.name} has no files yet.")
         changes, _, seen = (context.cursor or "0 ").partition(" ")
@@ -58,11 +59,6 @@ def _automation_sensor(source: SourceSpec) -> dg.SensorDefinition:
         target=dg.AssetSelection.assets(*(table_key(table) for table in source.tables)),
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
-
-
-def _listing(source: SourceSpec, folder: Path) -> Mapping[str, Any]:
-    with source_errors(f"{source.name}: its files cannot be listed"):
-        return connector_of(source, folder).listing()
 
 
 def _digest(listing: Mapping[str, Any]) -> str:
