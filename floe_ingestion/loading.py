@@ -113,8 +113,7 @@ def source_from(source_type: str, destination: str, config: Mapping[str, Any]) -
     entry["destination"] = _destination(entry.get("destination", {}), destination, report)
     found = _entry(entry, (), DefaultsSpec(), report)
     report.close()
-    if found is None:
-        raise ConfigurationError(f"{name} was given a configuration that nothing could be made of.")
+    assert found is not None
     return _source(found, DefaultsSpec(), name, report)
 
 
@@ -129,8 +128,7 @@ def connector_of(source: SourceSpec, folder: Path) -> SourceConnector:
         for name, place in empty_variables(dict(source.config), "config"):
             report.add(("config",), f"the environment variable {name}, which {place} names, is empty. Give it a value")
     report.close()
-    if connector is None:
-        raise ConfigurationError(f"{source.place} has a `config` that nothing could be made of.")
+    assert connector is not None
     return connector.relative_to(folder)
 
 
