@@ -190,36 +190,39 @@ def _entry(
     checked = report.validated(SourceSpec, raw, at, despite=_ASIDE)
     check_destination(raw, at, report)
     check_source(checked.data, at, report)
-    specs = _resources(checked.data, at, report, find)
+    connector = _connector(checked.data, at, report, find)
+    if connector is None:
+        return None
+    config = checked.data.get("config", {})
+    specs = _resource_specs(connector, config, (*at, "config"), report)
     if specs is None:
         return None
-    resources = distinct(specs, checked.data.get("config", {}), at, report)
+    resources = distinct(specs, config, at, report)
     if checked.model is None:
         return None
     entry = _Entry(at, checked.model, tuple(landings(checked.model, resources, defaults, at, report)))
-    check_triggers(entry.source, entry.landings, find(entry.source.type).lists, at, report)
+    check_triggers(entry.source, entry.landings, connector.lists, at, report)
     return entry
 
 
-def _resources(source: Any, at: YamlPath, report: Report, find: _Find) -> tuple[ResourceSpec, ...] | None:
-    """What the connector of the source makes of its `config`; None after its mistakes were noted."""
+def _connector(source: Any, at: YamlPath, report: Report, find: _Find) -> type[SourceConnector] | None:
+    """What the `type` of the source names; None after a mistake was noted."""
     if not is_mapping(source) or not isinstance(source.get("type"), str):
         return None
-    config = source.get("config", {})
     try:
-        connector = find(source["type"])
+        return find(source["type"])
     except PluginError as error:
         report.add((*at, "type"), str(error).rstrip("."))
         return None
-    if not is_mapping(config):
-        return None
-    report.check_variables(config, (*at, "config"))
-    return _resource_specs(connector, config, (*at, "config"), report)
 
 
 def _resource_specs(
-    connector: type[SourceConnector], config: Mapping[str, Any], at: YamlPath, report: Report
+    connector: type[SourceConnector], config: Any, at: YamlPath, report: Report
 ) -> tuple[ResourceSpec, ...] | None:
+    """What the connector makes of `config`; None after its mistakes were noted."""
+    if not is_mapping(config):
+        return None
+    report.check_variables(config, at)
     try:
         configured = report.validated(connector, config, at, despite=_scalars(connector, config)).model
         return configured.resource_specs() if configured else None
