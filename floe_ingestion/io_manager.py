@@ -71,8 +71,8 @@ class IcebergIOManager(dg.ConfigurableIOManager):
                 f"another io_manager_key for this asset."
             )
         spec, window = table_of(context, self.schema_name)
-        catalog, home = self.lake.connect(), self.lake.staging_folder
-        with private_folder(home) as folder:
+        catalog = self.lake.connect()
+        with private_folder(self.lake.staging_folder) as folder:
             staged = stage_rows(batches, spec, window, provenance_of(context), catalog, folder)
             self._land(context, staged, catalog)
 

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
 
-def land(catalog: Catalog, staged: StagedTable, provenance: Provenance, home: Path) -> Landed:
-    """Commit `staged`; `home` is where loads are staged.
+def land(catalog: Catalog, staged: StagedTable, provenance: Provenance, staging: Path) -> Landed:
+    """Commit `staged`; `staging` is the folder where loads are staged.
 
     Raises what `commit` raises, and `GateFailed` where the load stays on its branch.
     """
     if staged.table.publish == "direct":
-        return commit(catalog, staged, provenance, home)
+        return commit(catalog, staged, provenance, staging)
 
     def gate(table: Any, landed: Landed) -> None:
-        _judge_gates(staged, landed, table, home)
+        _judge_gates(staged, landed, table, staging)
 
-    return commit(catalog, staged, provenance, home, gate)
+    return commit(catalog, staged, provenance, staging, gate)
 
 
 def subject_of_load(staged: StagedTable, landed: Landed, table: Any) -> Subject:
@@ -46,7 +46,7 @@ def subject_of_load(staged: StagedTable, landed: Landed, table: Any) -> Subject:
     )
 
 
-def _judge_gates(staged: StagedTable, landed: Landed, table: Any, home: Path) -> None:
+def _judge_gates(staged: StagedTable, landed: Landed, table: Any, staging: Path) -> None:
     from floe_ingestion.iceberg.audit import branch_of
 
     subject = subject_of_load(staged, landed, table)
@@ -54,7 +54,7 @@ def _judge_gates(staged: StagedTable, landed: Landed, table: Any, home: Path) ->
     for check in staged.table.checks:
         if check.gate:
             # A file that is not there is no sign that the table has moved: the branch keeps its files.
-            with lake_errors(str(staged.table)), private_folder(home) as folder:
+            with lake_errors(str(staged.table)), private_folder(staging) as folder:
                 staged.receipt.verdicts[check.key] = judge(check, subject, folder)
     failed = {name: each.sentence for name, each in staged.receipt.verdicts.items() if not each.passed}
     if failed:

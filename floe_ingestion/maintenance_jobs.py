@@ -98,18 +98,18 @@ def _maintain(
 ) -> Iterator[dg.AssetObservation]:
     """Look after each table; what was done is in the run's log, and on the page of the asset."""
     lake: IcebergLakeResource = getattr(context.resources, _RESOURCE)
-    catalog, home = lake.connect(), lake.staging_folder
+    catalog, staging = lake.connect(), lake.staging_folder
     properties = {"dagster-run-id": context.run_id}
     keys = {str(table): table_key(table) for table in source.tables}
     errors: list[IngestionError] = []
-    for kept in keep_up(catalog, source.tables, maintenance, home, properties=properties, dry_run=dry_run):
+    for kept in keep_up(catalog, source.tables, maintenance, staging, properties=properties, dry_run=dry_run):
         for told in kept.sentences():
             context.log.info(told)
         if kept.error is not None:
             errors.append(kept.error)
         if kept.table in keys:
             yield from _observations(keys[kept.table], kept)
-    for told in remove_abandoned(maintenance, home, dry_run=dry_run):
+    for told in remove_abandoned(maintenance, staging, dry_run=dry_run):
         context.log.info(told)
     _raise(errors)
 

@@ -75,10 +75,10 @@ def pipeline_of(source: SourceSpec, folder: Path) -> IngestionPipeline:
     return IngestionPipeline(source.name, source.tables, partial(connector_of, source, folder), source)
 
 
-def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, home: Path) -> Iterator[StagedTable]:
+def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, staging: Path) -> Iterator[StagedTable]:
     """Stage the requested tables one after the other.
 
-    The files of a table live in a folder below `home` until the next one is asked for: commit in between.
+    The files of a table live in a folder below `staging` until the next one is asked for: commit in between.
     Raises errors of `floe_ingestion.errors` only.
     """
     from floe_ingestion.iceberg.open_load import landed_by_run
@@ -87,7 +87,7 @@ def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, h
     connector: Connector | None = None
     for table in tables:
         provenance = request.provenance.get(table.resource, Provenance())
-        with source_errors(f"{pipeline.name}.{table.resource}"), private_folder(home) as folder:
+        with source_errors(f"{pipeline.name}.{table.resource}"), private_folder(staging) as folder:
             landed = landed_by_run(table, catalog, provenance)
             if landed is None:
                 connector = connector or pipeline.connect()
@@ -96,10 +96,10 @@ def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, h
 
 
 @contextmanager
-def private_folder(home: Path) -> Iterator[Path]:
+def private_folder(staging: Path) -> Iterator[Path]:
     """A folder of this load alone, gone afterwards; on the warehouse's file system where that is local."""
-    home.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="load-", dir=home))
+    staging.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="load-", dir=staging))
     try:
         yield folder
     finally:

@@ -118,10 +118,10 @@ class DltIngestionResource(dg.ConfigurableResource, IngestionPlugin):  # type: i
                 f"(`floe-ingestion run {pipeline.name} --partition …`), or leave `partitions` out."
             )
         began = time.monotonic()
-        catalog, home = self.lake.connect(), self.lake.staging_folder
+        catalog, staging = self.lake.connect(), self.lake.staging_folder
         loads: list[tuple[Landed, tuple[str, ...]]] = []
-        for staged in stage(pipeline, LoadRequest(), catalog, home):
-            loads.append((land(catalog, staged, Provenance(), home), staged.warnings))
+        for staged in stage(pipeline, LoadRequest(), catalog, staging):
+            loads.append((land(catalog, staged, Provenance(), staging), staged.warnings))
         return {
             "rows_loaded": sum(landed.rows_added + landed.rows_updated for landed, _ in loads),
             "tables_loaded": len(loads),

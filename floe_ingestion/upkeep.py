@@ -40,31 +40,31 @@ def keep_up(
     catalog: Catalog,
     tables: Sequence[TableSpec],
     spec: MaintenanceSpec,
-    home: Path,
+    staging: Path,
     *,
     properties: Mapping[str, str] | None = None,
     dry_run: bool,
 ) -> Iterator[Upkeep]:
     """Do what `spec` asks for to each of `tables`, and to the table of its rejected rows where there is one.
 
-    `home` is where loads are staged. A table that fails keeps no other from its turn.
+    `staging` is the folder where loads are staged. A table that fails keeps no other from its turn.
     """
     from floe_ingestion.iceberg.rejects import SUFFIX
 
     for table in tables:
-        yield _kept(catalog, table.identifier, spec, home, properties or {}, dry_run)
-        beside = _kept(catalog, (*table.namespace, table.name + SUFFIX), spec, home, properties or {}, dry_run)
+        yield _kept(catalog, table.identifier, spec, staging, properties or {}, dry_run)
+        beside = _kept(catalog, (*table.namespace, table.name + SUFFIX), spec, staging, properties or {}, dry_run)
         if not beside.missing:
             yield beside
 
 
-def remove_abandoned(spec: MaintenanceSpec, home: Path, *, dry_run: bool) -> list[str]:
+def remove_abandoned(spec: MaintenanceSpec, staging: Path, *, dry_run: bool) -> list[str]:
     """Delete the folders of loads that were killed, where `spec` asks for orphans; a sentence about each."""
     from floe_ingestion.iceberg.orphans import remove_abandoned_loads
 
     if spec.orphans is None:
         return []
-    folders = remove_abandoned_loads(home, spec.orphans.older_than_days, dry_run)
+    folders = remove_abandoned_loads(staging, spec.orphans.older_than_days, dry_run)
     return [f"{folder}: {'would be ' if dry_run else ''}deleted; a load that was killed left it" for folder in folders]
 
 
@@ -72,7 +72,7 @@ def _kept(
     catalog: Catalog,
     identifier: tuple[str, ...],
     spec: MaintenanceSpec,
-    home: Path,
+    staging: Path,
     properties: Mapping[str, str],
     dry_run: bool,
 ) -> Upkeep:
@@ -82,7 +82,7 @@ def _kept(
     name = ".".join(identifier)
     done: list[Report] = []
     try:
-        with lake_errors(name), private_folder(home) as folder:
+        with lake_errors(name), private_folder(staging) as folder:
             table = load_table(catalog, identifier)
             if table is None:
                 return Upkeep(name, missing=True)
