@@ -9,7 +9,7 @@ import dagster as dg
 
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.formats import did_you_mean
-from floe_ingestion.partitions import name_of
+from floe_ingestion.partitions import partition_name
 from floe_ingestion.retries import failed_runs_before
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.spec_stored import StoreSettings, plain, settings_of
@@ -54,7 +54,7 @@ def table_of(context: dg.OutputContext, schema: str) -> tuple[TableSpec, Window 
 def provenance_of(context: dg.OutputContext) -> Provenance:
     """Which run stores, so that a retried step finds what it stored."""
     step = context.step_context
-    partition = name_of(step.partition_key_range) if context.has_asset_partitions else ""
+    partition = partition_name(step.partition_key_range) if context.has_asset_partitions else ""
     continues = failed_runs_before(step.dagster_run, step.instance)
     return Provenance(context.run_id, context.asset_key.to_user_string(), partition, continues)
 

@@ -66,10 +66,11 @@ def _op_name(source: SourceSpec) -> str:
 
 def _job(source: SourceSpec, maintenance: MaintenanceSpec, lake: IcebergLakeResource) -> dg.JobDefinition:
     retry = source.retry or RetrySpec()
+    does = f"Keeps the tables of {source.name} in shape: {', '.join(maintenance.operations)}."
 
     @dg.op(
         name=_op_name(source),
-        description=f"Keeps the tables of {source.name} in shape: {_asked(maintenance)}.",
+        description=does,
         required_resource_keys={_RESOURCE},
         retry_policy=retry_policy(retry),
         out=dg.Out(dg.Nothing),
@@ -84,13 +85,9 @@ def _job(source: SourceSpec, maintenance: MaintenanceSpec, lake: IcebergLakeReso
     graph = dg.GraphDefinition(name=_name(source), node_defs=[maintain])
     return graph.to_job(
         resource_defs={_RESOURCE: lake},
-        description=f"Keeps the tables of {source.name} in shape: {_asked(maintenance)}. A dry run by default.",
+        description=f"{does} A dry run by default.",
         tags={SOURCE_TAG: source.name, **source.tags},
     )
-
-
-def _asked(maintenance: MaintenanceSpec) -> str:
-    return ", ".join(name for name in ("compact", "expire", "orphans") if getattr(maintenance, name) is not None)
 
 
 def _maintain(

@@ -75,10 +75,10 @@ def partition_of(context: dg.AssetExecutionContext) -> str:
     """The run's partition key, `first...last` for a range, empty if unpartitioned."""
     if not context.has_partition_key and not context.has_partition_key_range:
         return ""
-    return name_of(context.partition_key_range)
+    return partition_name(context.partition_key_range)
 
 
-def name_of(keys: dg.PartitionKeyRange) -> str:
+def partition_name(keys: dg.PartitionKeyRange) -> str:
     """The key of one partition, `first...last` of several."""
     return keys.start if keys.start == keys.end else f"{keys.start}{_RANGE}{keys.end}"
 

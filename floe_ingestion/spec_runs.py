@@ -8,6 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, mode
 
 from floe_ingestion.formats import AtLeastOne, Count, Cron, Flag, Number, TimeZone
 
+_OPERATIONS = ("compact", "expire", "orphans")
+
 
 class StrictModel(BaseModel):
     """A frozen model that rejects unknown keys."""
@@ -124,11 +126,16 @@ class MaintenanceSpec(StrictModel):
     orphans: OrphansSpec | None = None
     schedule: ScheduleSpec | None = None
 
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The names of those that are asked for."""
+        return tuple(name for name in _OPERATIONS if getattr(self, name) is not None)
+
     @model_validator(mode="after")
     def _asks_for_something(self) -> MaintenanceSpec:
-        for name in ("expire", "compact", "orphans"):
+        for name in _OPERATIONS:
             if name in self.model_fields_set and getattr(self, name) is None:
                 raise ValueError(f"`{name}` is empty. Write `{name}: {{}}` for its defaults, or leave it out")
-        if self.expire is None and self.compact is None and self.orphans is None:
+        if not self.operations:
             raise ValueError("asks for nothing. Write at least one of `expire: {}`, `compact: {}`, `orphans: {}`")
         return self
