@@ -56,6 +56,7 @@ Publish = Literal["direct", "audit"]
 class _Check(StrictModel):
     """What every check says of itself."""
 
+    type: str
     name: CheckName | None = None
     """Made of its type and columns where absent; two checks of a table must differ in it."""
     severity: Literal["warn", "error"] = "error"
@@ -67,7 +68,7 @@ class _Check(StrictModel):
     @property
     def key(self) -> str:
         """The name that Dagster shows."""
-        return self.name or "_".join([str(getattr(self, "type")), *map(_word, self._columns())])  # noqa: B009
+        return self.name or "_".join([self.type, *map(_word, self._columns())])
 
     @model_validator(mode="after")
     def _blocks_by_errors(self) -> _Check:
