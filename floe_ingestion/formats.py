@@ -214,6 +214,11 @@ def one_or_many(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def short_for(*keys: str) -> BeforeValidator:
+    """A plain text where a mapping belongs is what stands at its `keys`."""
+    return BeforeValidator(lambda value: dict.fromkeys(keys, value) if isinstance(value, str) else value)
+
+
 def _dotted(value: str, what: str, example: str) -> str:
     if "${" in value:
         raise ValueError(f"{value!r} holds a variable; assets are named before a run. Write e.g. {example!r}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import (
@@ -28,6 +28,7 @@ from floe_ingestion.formats import (
     TablePart,
     Tags,
     mistake_of_place,
+    short_for,
 )
 from floe_ingestion.naming import normalize_column
 from floe_ingestion.spec_checks import Checks, Publish
@@ -51,14 +52,6 @@ ContractMode = Literal["evolve", "freeze", "discard_value", "discard_row"]
 _OF_MERGES = ("merge_strategy", "merge_mode", "hard_delete", "validity_columns")
 
 
-def _contract_word(value: Any) -> Any:
-    return {"columns": value, "data_type": value} if isinstance(value, str) else value
-
-
-def _column_word(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
-
-
 class ContractSpec(StrictModel):
     """What happens when a source sends something that the table does not know.
 
@@ -71,7 +64,7 @@ class ContractSpec(StrictModel):
     data_type: ContractMode = "evolve"
 
 
-Contract = Annotated[ContractSpec, BeforeValidator(_contract_word)]
+Contract = Annotated[ContractSpec, short_for("columns", "data_type")]
 
 
 class ColumnSpec(StrictModel):
@@ -81,7 +74,7 @@ class ColumnSpec(StrictModel):
     description: str | None = None
 
 
-Columns = Mapping[ColumnName, Annotated[ColumnSpec, BeforeValidator(_column_word)]]
+Columns = Mapping[ColumnName, Annotated[ColumnSpec, short_for("type")]]
 
 
 class IncrementalSpec(StrictModel):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
-from floe_ingestion.formats import AtLeastOne, Count, Cron, Flag, Number, TimeZone
+from floe_ingestion.formats import AtLeastOne, Count, Cron, Flag, Number, TimeZone, short_for
 
 _OPERATIONS = ("compact", "expire", "orphans")
 
@@ -77,11 +77,7 @@ class FreshnessSpec(StrictModel):
         return self
 
 
-def _condition_word(value: Any) -> Any:
-    return {"condition": value} if isinstance(value, str) else value
-
-
-Automation = Annotated[AutomationSpec, BeforeValidator(_condition_word)]
+Automation = Annotated[AutomationSpec, short_for("condition")]
 
 
 class RetrySpec(StrictModel):

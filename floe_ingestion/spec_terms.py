@@ -88,16 +88,15 @@ def valid_term(text: str) -> str:
     return text
 
 
-def _valid_term(text: str) -> str:
+def _without_brackets(text: str) -> str:
     if re.search(r"[()\[\]]", term_of(text).column):  # in a table that a source lands in, no column has brackets
         raise ValueError(f"{text!r} is not understood. Write e.g. `day(c)`, in small letters, or a column alone")
     return text
 
 
 ColumnType = Annotated[str, AfterValidator(valid_type)]
+AnyTerm = Annotated[str, Field(min_length=1), AfterValidator(valid_term)]
+AnyTerms = Annotated[tuple[AnyTerm, ...], BeforeValidator(one_or_many)]
 PartitionTerms = Annotated[
-    tuple[Annotated[str, Field(min_length=1), AfterValidator(_valid_term)], ...], BeforeValidator(one_or_many)
-]
-AnyTerms = Annotated[
-    tuple[Annotated[str, Field(min_length=1), AfterValidator(valid_term)], ...], BeforeValidator(one_or_many)
+    tuple[Annotated[AnyTerm, AfterValidator(_without_brackets)], ...], BeforeValidator(one_or_many)
 ]
