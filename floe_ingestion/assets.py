@@ -17,7 +17,7 @@ from floe_ingestion.mistakes.report import Report
 from floe_ingestion.partitions import backfill_policy, partition_of, partitions_definition, window_of
 from floe_ingestion.pipeline import IngestionPipeline, pipeline_of
 from floe_ingestion.plugins import IngestionPlugin, StagingPlugin
-from floe_ingestion.resolution import landings
+from floe_ingestion.resolution import resolve
 from floe_ingestion.retries import dagster_failures, failed_runs_before, retry_policy
 from floe_ingestion.secrets import expand
 from floe_ingestion.sources.base import ResourceSpec
@@ -222,12 +222,12 @@ def _specs(tables: Sequence[TableSpec], translator: FloeDltTranslator) -> list[d
 def _declared(name: str, destination: Mapping[str, Any], settings: Mapping[str, Any]) -> SourceSpec:
     """A source that stands in Python, held to the rules of floe.yaml; all mistakes are raised at once."""
     report = Report(f"dlt_asset({destination['table']!r})")
-    landing = report.validated(DestinationSpec, dict(destination), ()).model
+    place = report.validated(DestinationSpec, dict(destination), ()).model
     # A placeholder, so that a mistake about the destination hides none about the rest.
-    entry = {**settings, "name": name, "type": "python", "destination": landing or {"table": "schema.table"}}
+    entry = {**settings, "name": name, "type": "python", "destination": place or {"table": "schema.table"}}
     source = report.validated(SourceSpec, entry, ()).model
     resource = (ResourceSpec(name=name), ())
-    found = landings(source, [resource], DefaultsSpec(), (), report) if source and landing else []
+    found = resolve(source, [resource], DefaultsSpec(), (), report) if source and place else []
     report.close()
     assert source is not None
     return source.resolved(report.name, tuple(each.table for each in found))

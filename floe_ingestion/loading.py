@@ -22,14 +22,14 @@ from floe_ingestion.mistakes.sentences import scrubbed
 from floe_ingestion.mistakes.yaml_file import YamlFile, YamlPath, is_list, is_mapping, shown
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.resolution import (
-    Landing,
+    Resolved,
     check_collisions,
     check_destination,
     check_pools,
     check_source,
     check_triggers,
     distinct,
-    landings,
+    resolve,
 )
 from floe_ingestion.secrets import empty_variables, expand
 from floe_ingestion.sources.base import ResourceSpec, SourceConnector
@@ -59,7 +59,7 @@ class _Entry:
 
     at: YamlPath
     source: SourceSpec
-    landings: tuple[Landing, ...]
+    tables: tuple[Resolved, ...]
 
 
 def load_spec(path: str | os.PathLike[str]) -> Spec:
@@ -179,7 +179,7 @@ def _entries(section: Mapping[str, Any], defaults: DefaultsSpec, report: Report)
     found = [_entry(source, at, defaults, report, find) for source, at in zip(sources, places, strict=True)]
     entries = [entry for entry in found if entry is not None]
     _check_names(sources, report)
-    check_collisions((landing for entry in entries for landing in entry.landings), report)
+    check_collisions((table for entry in entries for table in entry.tables), report)
     check_pools(((entry.source, entry.at) for entry in entries), report)
     return entries
 
@@ -200,8 +200,8 @@ def _entry(
     resources = distinct(specs, config, at, report)
     if checked.model is None:
         return None
-    entry = _Entry(at, checked.model, tuple(landings(checked.model, resources, defaults, at, report)))
-    check_triggers(entry.source, entry.landings, connector.lists, at, report)
+    entry = _Entry(at, checked.model, tuple(resolve(checked.model, resources, defaults, at, report)))
+    check_triggers(entry.source, entry.tables, connector.lists, at, report)
     return entry
 
 
@@ -256,10 +256,10 @@ def _source(entry: _Entry, defaults: DefaultsSpec, place: str, report: Report) -
     destination = _completed(entry.source.destination, defaults, ("write_disposition", "schema_contract"))
     source = _completed(entry.source, defaults, ("retry", "schedule", "maintenance", "group"))
     source = source.model_copy(update={"destination": destination})
-    lines = {landing.table.resource: report.line(landing.resource) for landing in entry.landings}
+    lines = {each.table.resource: report.line(each.resource) for each in entry.tables}
     return source.resolved(
         place,
-        tuple(landing.table for landing in entry.landings),
+        tuple(each.table for each in entry.tables),
         {resource: line for resource, line in lines.items() if line is not None},
     )
 

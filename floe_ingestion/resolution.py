@@ -32,7 +32,7 @@ _BESIDE_REPLACE = (
 
 
 @dataclass(frozen=True)
-class Landing:
+class Resolved:
     """A table, and the places in the file that decide about it."""
 
     table: TableSpec
@@ -52,21 +52,21 @@ def distinct(
     return list(_distinct(zip(resources, places, strict=True), report))
 
 
-def landings(
+def resolve(
     source: SourceSpec,
     resources: Sequence[tuple[ResourceSpec, YamlPath]],
     defaults: DefaultsSpec,
     at: YamlPath,
     report: Report,
-) -> list[Landing]:
+) -> list[Resolved]:
     """Where each resource of the source at `at` lands; without what mistakes concern, after noting these."""
-    found: list[Landing] = []
+    found: list[Resolved] = []
     for resource, place in resources:
         name = _table_name(source.destination, resource, place, report)
         if name is not None:
             table = _table(source, resource, defaults, name, alone=len(resources) == 1)
             own = resource.incremental is not None
-            found.append(Landing(table, place, (*place, "incremental") if own else (*at, "incremental")))
+            found.append(Resolved(table, place, (*place, "incremental") if own else (*at, "incremental")))
     _check_names_of_one_table(source.destination, [resource for resource, _ in resources], at, report)
     if mistake := source.destination.mistake_of_merge({each.table.write_disposition for each in found}):
         report.add((*at, "destination"), mistake)
@@ -95,22 +95,22 @@ def check_source(data: Any, at: YamlPath, report: Report) -> None:
         report.add((*at, "incremental"), _BESIDE_REPLACE)
 
 
-def check_collisions(found: Iterable[Landing], report: Report) -> None:
+def check_collisions(found: Iterable[Resolved], report: Report) -> None:
     """Note each table that another resource lands in already, of whatever source."""
-    first: dict[str, Landing] = {}
-    for landing in found:
+    first: dict[str, Resolved] = {}
+    for each in found:
         # Catalogs such as Glue and Hive tell no case apart.
-        other = first.setdefault(str(landing.table).lower(), landing)
-        if other is not landing:
+        other = first.setdefault(str(each.table).lower(), each)
+        if other is not each:
             who = f"resource {other.table.resource!r} of source {other.table.source!r}"
             report.add(
-                landing.resource,
-                f"lands in {landing.table}, and so does {who} ({report.where(other.resource)}). "
+                each.resource,
+                f"lands in {each.table}, and so does {who} ({report.where(other.resource)}). "
                 f"Give one of them another `table` or `schema`",
             )
 
 
-def check_triggers(source: SourceSpec, found: Iterable[Landing], lists: bool, at: YamlPath, report: Report) -> None:
+def check_triggers(source: SourceSpec, found: Iterable[Resolved], lists: bool, at: YamlPath, report: Report) -> None:
     """Note what would never start a load of `source`, or would load the same rows again and again."""
     if source.automation is not None and source.automation.condition == "on_missing" and source.partitions is None:
         report.add(
@@ -208,29 +208,29 @@ def _check_names_of_one_table(
         )
 
 
-def _check_cursors(found: Iterable[Landing], report: Report) -> None:
-    for landing in found:
-        table = landing.table
+def _check_cursors(found: Iterable[Resolved], report: Report) -> None:
+    for each in found:
+        table = each.table
         if table.incremental is None:
             continue
         if table.partitions is not None:
-            report.add(landing.incremental, _BESIDE_PARTITIONS)
+            report.add(each.incremental, _BESIDE_PARTITIONS)
         elif table.write_disposition == "replace":
-            report.add(landing.incremental, _BESIDE_REPLACE)
+            report.add(each.incremental, _BESIDE_REPLACE)
 
 
 def _check_checks(
     source: SourceSpec,
     resources: Sequence[tuple[ResourceSpec, YamlPath]],
-    found: Iterable[Landing],
+    found: Iterable[Resolved],
     at: YamlPath,
     report: Report,
 ) -> None:
     """Note the checks whose defaults the table does not give."""
     own = {place for resource, place in resources if resource.checks is not None}
-    for landing in found:
-        place = (*(landing.resource if landing.resource in own else at), "checks")
-        table = landing.table
+    for each in found:
+        place = (*(each.resource if each.resource in own else at), "checks")
+        table = each.table
         for mistake in (mistake_of_gates(table), *(mistake_of_check(check, table) for check in table.checks)):
             if mistake is not None:
                 report.add(place, mistake)
