@@ -64,14 +64,14 @@ _SQLITE_HINTS = {"disk is full": _FULL, "readonly database": _READ_ONLY}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StoreVerdict:
     """Whether the same call may succeed later, and what to do."""
 
     transient: bool
     hint: str = ""
 
 
-def verdict_on(error: BaseException) -> Verdict | None:
+def verdict_on(error: BaseException) -> StoreVerdict | None:
     """What an error of an object store's client, or of a cloud's catalog, means; None for other errors."""
     if isinstance(error, OSError) and (met := _ARROW.search(str(error))):
         return _verdict(met["code"], int(met["status"] or 0))
@@ -79,9 +79,9 @@ def verdict_on(error: BaseException) -> Verdict | None:
         return None
     names = {kind.__name__ for kind in type(error).__mro__}
     if "SSLError" in names:
-        return Verdict(False, "The server's certificate is not trusted here.")
+        return StoreVerdict(False, "The server's certificate is not trusted here.")
     if not names.isdisjoint(_UNREACHABLE):
-        return Verdict(True)
+        return StoreVerdict(True)
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore's ClientError
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -96,6 +96,6 @@ def disk_hint(error: BaseException) -> str | None:
     return _DISK_HINTS.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
-def _verdict(code: str, status: object) -> Verdict:
+def _verdict(code: str, status: object) -> StoreVerdict:
     known = int(status) if isinstance(status, (int, str)) and str(status).isdigit() else 0
-    return Verdict(code in _TRY_LATER_CODES or known in TRY_LATER_STATUS, _HINTS.get(code, ""))
+    return StoreVerdict(code in _TRY_LATER_CODES or known in TRY_LATER_STATUS, _HINTS.get(code, ""))
