@@ -226,9 +226,13 @@ def _check_span(name: str, partitions: PartitionsSpec, span: tuple[str, str], in
 
 
 def _plain(value: dg.MetadataValue[Any]) -> Any:
+    """As JSON can say it."""
     raw = value.value
     if isinstance(raw, dg.TableSchema):
         return {column.name: column.type for column in raw.columns}
     if isinstance(raw, dg.TableColumnLineage):
         return {name: [dep.column_name for dep in deps] for name, deps in raw.deps_by_column.items()}
-    return raw
+    if isinstance(raw, dg.TableMetadataValue):
+        return [dict(record.data) for record in raw.records]
+    # Of Dagster's own types some are tuples that nobody may iterate over.
+    return raw if raw is None or isinstance(raw, (str, int, float, dict, list)) else str(raw)

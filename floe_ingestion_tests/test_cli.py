@@ -218,14 +218,19 @@ def test_sources_are_listed_with_their_tables(project: Project) -> None:
 
 
 def test_json_says_what_landed(project: Project) -> None:
+    project.sql("alter table orders add column parent integer references orders (id)")
+
     (told,) = json.loads(call("run", "shop", "--json").stdout)
 
     assert (told["source"], told["success"], told["error"]) == ("shop", True, None)
     orders = told["tables"]["bronze.orders"]
     assert (orders["rows added"], orders["dagster/row_count"]) == (2, 2)
     assert orders["cursor after"] == {"id": "2"}
-    assert orders["dagster/column_schema"] == {"id": "long"}
-    assert orders["dagster/column_lineage"] == {"id": ["id"]}
+    assert orders["dagster/column_schema"] == {"id": "long", "parent": "long"}
+    assert orders["dagster/column_lineage"] == {"id": ["id"], "parent": ["parent"]}
+    assert orders["floe/foreign_keys"] == [
+        {"columns": "parent", "references": "bronze.orders(id)", "asset": "bronze/orders"}
+    ]
     assert project.snapshots("bronze.orders")[0].run_id == told["run_id"]
 
 
