@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,7 +145,7 @@ def run(names: tuple[str, ...], spec_path: str, partition: str | None, span: str
     debug = bool(click.get_current_context().meta[DEBUG])
     results = run_sources(spec_path, names, parse_span(partition, span), quiet=as_json, debug=debug)
     if as_json:
-        click.echo(json.dumps([result.as_dict() for result in results], indent=2, default=str))
+        click.echo(json.dumps([asdict(result) for result in results], indent=2, default=str))
     else:
         for result in results:
             for line in result.lines():

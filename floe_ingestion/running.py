@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -51,21 +51,10 @@ class SourceResult:
     source: str
     success: bool
     run_id: str
-    tables: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    error: str | None
+    tables: dict[str, dict[str, Any]]
     """The metadata of each table that landed."""
-    checks: tuple[CheckFound, ...] = ()
-    error: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "source": self.source,
-            "success": self.success,
-            "run_id": self.run_id,
-            "error": self.error,
-            "tables": self.tables,
-            "checks": [asdict(check) for check in self.checks],
-        }
+    checks: tuple[CheckFound, ...]
 
     def lines(self) -> list[str]:
         """For people."""
@@ -163,7 +152,7 @@ def _run(
         materialization = event.step_materialization_data.materialization
         name = ".".join(materialization.asset_key.path)
         tables[name] = {key: _plain(value) for key, value in materialization.metadata.items()}
-    return SourceResult(source.name, result.success, result.run_id, tables, _checks(result), _error(result))
+    return SourceResult(source.name, result.success, result.run_id, _error(result), tables, _checks(result))
 
 
 def _checks(result: dg.ExecuteInProcessResult) -> tuple[CheckFound, ...]:

@@ -391,7 +391,7 @@ def test_the_command_line_tells_what_was_found(project: Project, monkeypatch: py
         "bronze.orders: row_count warns: 2 rows, expected at least 3",
         "bronze.customers: not_null_id failed: 1 row without 'id', expected none",
     ]
-    assert result.as_dict()["checks"][0]["severity"] == "warn"
+    assert result.checks[0].severity == "warn"
 
 
 def test_secrets_are_in_no_result(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
