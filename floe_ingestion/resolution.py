@@ -260,7 +260,8 @@ def _table(
         "declared": tuple({**(destination.columns if alone else {}), **resource.columns}),
         "incremental": _first("incremental", resource, source) or _usual_cursor(source, resource, disposition),
         "partitions": source.partitions,
-        "checks": _given("checks", resource, source, defaults) or (),
+        # An empty list says that there are none.
+        "checks": next((each.checks for each in (resource, source, defaults) if each.checks is not None), ()),
         "description": _first("description", resource, source),
     }
     return TableSpec.model_validate({key: getattr(destination, key) for key in shared} | decided)
@@ -278,11 +279,6 @@ def _usual_cursor(source: SourceSpec, resource: ResourceSpec, disposition: str) 
 def _first(key: str, *models: BaseModel) -> Any:
     """What the first model says that says anything."""
     return next((value for model in models if (value := getattr(model, key))), None)
-
-
-def _given(key: str, *models: BaseModel) -> Any:
-    """What the first model says, be it that there is none."""
-    return next((value for model in models if (value := getattr(model, key)) is not None), None)
 
 
 def _mentions(data: Any, key: str) -> bool:
