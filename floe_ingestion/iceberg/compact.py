@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,12 +23,13 @@ from pyiceberg.table import FileScanTask, Table, Transaction
 
 from floe_ingestion.errors import CommitConflict, OutcomeUnknown, PermanentError
 from floe_ingestion.iceberg import files as placing
-from floe_ingestion.iceberg.deletes import delete_file, deleted_positions, write_positions
+from floe_ingestion.iceberg.data_files import raw_batches
+from floe_ingestion.iceberg.deletes import delete_file, deleted_positions, live_positions, write_positions
 from floe_ingestion.iceberg.packing import Packing, Step, deletes_by_file, steps
 from floe_ingestion.iceberg.report import OPERATION
-from floe_ingestion.iceberg.rewriting import RewriteSnapshot, live_rows
+from floe_ingestion.iceberg.row_sets import rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
-from floe_ingestion.iceberg.snapshot import FileChanges
+from floe_ingestion.iceberg.snapshot import FileChanges, RewriteSnapshot
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import StagedFile
 
@@ -170,7 +172,6 @@ class _Compaction:
     def _one_delete_file(self, step: Step) -> list[DataFile]:
         (task,) = step.tasks
         positions = deleted_positions(FileScanTask(task.file, set(step.own_deletes)), self.table.io)
-        assert positions is not None
         staged = write_positions(self.folder, task, positions.sort())
         return [delete_file(staged, location, task.file) for location in self._place([staged])]
 
@@ -178,8 +179,9 @@ class _Compaction:
         # The step is about as large as a file should be: splitting what comes out would make a small one again.
         settings = WriteSettings.of(self.table.properties)
         settings = replace(settings, target_file_bytes=2 * self.packing.target_file_bytes)
-        rows = (batch for task in step.tasks for batch in live_rows(self.table, task))
-        staged = write_files(self.folder, SchemaPlan.of_table(self.table), rows, settings)
+        table = self.table
+        live = (rows_of(raw_batches(table, task), live_positions(task, table.io)) for task in step.tasks)
+        staged = write_files(self.folder, SchemaPlan.of_table(table), chain.from_iterable(live), settings)
         if (written := sum(file.rows for file in staged)) != step.live_rows:
             raise PermanentError(
                 f"{self.name}: {written} rows were read where {step.live_rows} should be, in "

@@ -19,6 +19,7 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import FileScanTask
 
 from floe_ingestion.errors import PermanentError
+from floe_ingestion.iceberg.row_sets import RowSet
 from floe_ingestion.staging import StagedFile
 
 # Field ids that the Iceberg specification reserves for position delete files.
@@ -32,13 +33,18 @@ _SCHEMA = pa.schema(
 )
 
 
-def deleted_positions(task: FileScanTask, io: FileIO) -> pa.Array | None:
-    """Rows of the task's data file that delete files have removed already; None for none.
+def deleted_positions(task: FileScanTask, io: FileIO) -> pa.Array:
+    """Rows of the task's data file that delete files have removed already, in no order.
 
     Raises `PermanentError` for delete files that pyiceberg cannot read either.
     """
     found = [_positions_of(task.file, delete, io) for delete in task.delete_files]
-    return pc.unique(pa.concat_arrays(found)) if found else None
+    return pc.unique(pa.concat_arrays(found)) if found else pa.array([], pa.int64())
+
+
+def live_positions(task: FileScanTask, io: FileIO) -> RowSet:
+    """The rows of the task's data file that are left."""
+    return RowSet.first(task.file.record_count) - RowSet.of(deleted_positions(task, io))
 
 
 def live_rows_of(task: FileScanTask, io: FileIO) -> int:
@@ -46,8 +52,7 @@ def live_rows_of(task: FileScanTask, io: FileIO) -> int:
     rows: int = task.file.record_count
     if (told := told_by_one(task)) is not None:
         return rows - told
-    deleted = deleted_positions(task, io)
-    return rows - len(deleted) if deleted is not None else rows
+    return rows - len(deleted_positions(task, io))
 
 
 def told_by_one(task: FileScanTask) -> int | None:

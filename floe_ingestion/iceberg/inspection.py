@@ -151,13 +151,13 @@ class Inspection:
         self._effort.data_files += 1
         window = view.window if not view.inside(task) else None
         wanted = list(dict.fromkeys([*names, *(window.columns if window is not None else ())]))
-        deleted = deleted_positions(task, view.table.io) if task.delete_files else None
+        deleted = deleted_positions(task, view.table.io)
         start = 0
         for batch in raw_batches(view.table, task, wanted):
             kept = pa.repeat(pa.scalar(True), batch.num_rows)
             if window is not None:
                 kept = pc.fill_null(inside(window, batch, view.table.schema()), False)
-            if deleted is not None:
+            if len(deleted):
                 here = pa.arange(start, start + batch.num_rows)
                 kept = pc.and_(kept, pc.invert(pc.is_in(here, value_set=deleted)))
             start += batch.num_rows

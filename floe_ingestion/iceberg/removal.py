@@ -7,7 +7,7 @@ marked where they lie (merge-on-read); one that loses many is written anew witho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
 
 from floe_ingestion.iceberg.data_files import raw_batches, read_raw
-from floe_ingestion.iceberg.deletes import deleted_positions, only_of, write_positions
+from floe_ingestion.iceberg.deletes import live_positions, only_of, write_positions
 from floe_ingestion.iceberg.partition import positions_inside, window_filter
 from floe_ingestion.iceberg.row_sets import RowSet, rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
@@ -58,7 +58,7 @@ class Removal:
     """Delete files that speak only of these."""
     rewritten: tuple[StagedFile, ...] = ()
     """The rows of `files` that stay."""
-    marked: tuple[tuple[DataFile, StagedFile], ...] = field(default=())
+    marked: tuple[tuple[DataFile, StagedFile], ...] = ()
     """Data files that stay, each with a new delete file."""
     rows: int = 0
     """Live rows that leave."""
@@ -104,9 +104,7 @@ def remove(table: Table, predicate: BooleanExpression, doomed: Doomed, mode: Mer
     if table.format_version < 2:
         mode = "copy-on-write"  # it knows no delete files
     for task in table.scan(row_filter=predicate).plan_files():
-        live = RowSet.first(task.file.record_count)
-        if task.delete_files and (deleted := deleted_positions(task, table.io)) is not None:
-            live -= RowSet.of(deleted)
+        live = live_positions(task, table.io)
         asked = doomed(task)
         staying_here = live - asked if asked is not None else RowSet()
         going = len(live) - len(staying_here)

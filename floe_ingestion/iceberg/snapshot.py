@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyiceberg.exceptions import ValidationException
 from pyiceberg.expressions import BooleanExpression
@@ -20,7 +21,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update import AssertCurrentSchemaId
-from pyiceberg.table.update.snapshot import _OverwriteFiles
+from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,34 @@ class LoadSnapshot(_OverwriteFiles):
             return super()._summary(snapshot_properties)
         finally:
             self._added_data_files, self._deleted_data_files = added, removed
+
+
+class RewriteSnapshot(LoadSnapshot):
+    """A snapshot after which the table has the rows that it had: readers of changes may pass over it."""
+
+    def _summary(self, snapshot_properties: dict[str, str] = {}) -> Summary:  # noqa: B006  (pyiceberg's signature)
+        # pyiceberg counts the totals of an overwrite, and knows no `replace`.
+        counted = super()._summary(snapshot_properties)
+        return Summary(operation=Operation.REPLACE, **counted.additional_properties)
+
+    def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
+        """Beside the files, merge their manifests: every load adds one."""
+        found = super()._process_manifests(manifests)
+        data = [manifest for manifest in found if manifest.content == ManifestContent.DATA]
+        properties = self._transaction.table_metadata.properties
+        merging: _ManifestMergeManager[Any] = _ManifestMergeManager(
+            target_size_bytes=int(properties.get("commit.manifest.target-size-bytes", 8 * 1024 * 1024)),
+            min_count_to_merge=int(properties.get("commit.manifest.min-count-to-merge", 100)),
+            merge_enabled=True,
+            snapshot_producer=self,
+        )
+        deletes = [manifest for manifest in found if manifest.content == ManifestContent.DELETES]
+        merged = [*merging.merge_manifests(data), *deletes]
+        # Of those merged, nothing names what this snapshot has written itself; pyiceberg removes it with the commit.
+        named = {manifest.manifest_path for manifest in merged}
+        own = [manifest.manifest_path for manifest in found if manifest.added_snapshot_id == self._snapshot_id]
+        self._uncommitted_manifests.extend(path for path in own if path not in named)
+        return merged
 
 
 class _DeleteManifestWriter(ManifestWriterV2):

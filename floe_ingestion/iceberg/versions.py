@@ -32,8 +32,6 @@ from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import StagedFile, StagedTable, Window
 
-_NOTHING = pa.array([], pa.int64())
-
 
 def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: Path) -> Merge:
     """Close the versions that `staged` supersedes, and add its own."""
@@ -109,9 +107,9 @@ class _Current:
         if path not in self._found:
             ends = read_raw(self._table, task, [self._valid_to])[self._valid_to].combine_chunks()
             current = pc.indices_nonzero(pc.is_null(ends)).cast(pa.int64())
-            deleted = deleted_positions(task, self._table.io) if task.delete_files else _NOTHING
             if self._in_window is not None:
                 current = current.filter(pc.is_in(current, value_set=self._in_window(task)))
+            deleted = deleted_positions(task, self._table.io)
             self._found[path] = current.filter(pc.invert(pc.is_in(current, value_set=deleted)))
         return self._found[path]
 
