@@ -17,7 +17,6 @@ from typing import Any
 from uuid import uuid4
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table, Transaction
 
@@ -37,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 10
 _NEWEST_FORMAT = 2
-EVERYTHING: BooleanExpression = AlwaysTrue()
 
 
 @dataclass(frozen=True)
@@ -66,21 +64,20 @@ def compact(
     table: Table,
     packing: Packing,
     folder: Path,
-    row_filter: BooleanExpression = EVERYTHING,
     properties: Mapping[str, str] | None = None,
     dry_run: bool = False,
 ) -> Compacted:
     """Write the small and the much deleted files of `table` anew, in one commit.
 
-    `folder` is a private one for files on their way. Only files that may hold rows of `row_filter` are looked
-    at; `properties` go into the summary of the snapshot. Raises `CommitConflict` where loads kept changing
-    these files, and `OutcomeUnknown` where the catalog went away in the middle.
+    `folder` is a private one for files on their way; `properties` go into the summary of the snapshot. Raises
+    `CommitConflict` where loads kept changing these files, and `OutcomeUnknown` where the catalog went away in
+    the middle.
     """
     if table.format_version > _NEWEST_FORMAT:
         raise PermanentError(
             f"{'.'.join(table.name())} is of Iceberg format {table.format_version}, which can be read, but not written."
         )
-    compaction = _Compaction(table, packing, folder, row_filter, {OPERATION: "compact", **(properties or {})})
+    compaction = _Compaction(table, packing, folder, {OPERATION: "compact", **(properties or {})})
     try:
         for attempt in range(_ATTEMPTS):
             planned_on = table.refresh().metadata_location
@@ -113,11 +110,8 @@ class _Done:
 class _Compaction:
     """One compaction on its way in; keeps across attempts what nobody has touched."""
 
-    def __init__(
-        self, table: Table, packing: Packing, folder: Path, row_filter: BooleanExpression, properties: dict[str, str]
-    ) -> None:
-        self.table, self.packing, self.folder = table, packing, folder
-        self.row_filter, self.properties = row_filter, properties
+    def __init__(self, table: Table, packing: Packing, folder: Path, properties: dict[str, str]) -> None:
+        self.table, self.packing, self.folder, self.properties = table, packing, folder, properties
         self.name = ".".join(table.name())
         self._id = uuid4().hex
         self._done: list[_Done] = []
@@ -157,10 +151,7 @@ class _Compaction:
     def _planned(self, everything: list[FileScanTask]) -> Iterator[Step]:
         """What to do beside what is done; the oldest files first."""
         taken = {path for done in self._done for path in done.step.delete_files}
-        tasks = everything
-        if self.row_filter != EVERYTHING:
-            tasks = list(self.table.scan(row_filter=self.row_filter).plan_files())
-        free = [task for task in reversed(tasks) if task.file.file_path not in taken]
+        free = [task for task in reversed(everything) if task.file.file_path not in taken]
         if self._partitions is not None:
             free = [task for task in free if (task.file.spec_id, task.file.partition) in self._partitions]
         return steps(free, self.packing, self.table.io)
