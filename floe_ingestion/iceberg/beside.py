@@ -12,21 +12,15 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyiceberg.expressions import In
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table import Table
 
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import report
-from floe_ingestion.iceberg.data_files import read_raw
 from floe_ingestion.iceberg.rejects import SUFFIX
-from floe_ingestion.iceberg.row_sets import RowSet
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
 logger = logging.getLogger(__name__)
 
-LOAD_COLUMN = "load_id"
 _OF_LOAD, _CURSOR_BEFORE, _SNAPSHOT_BEFORE = "floe.of-load", "floe.cursor-before", "floe.snapshot-before"
 _GIVEN_UP = "floe.given-up"
 _NONE = "none"
@@ -94,17 +88,6 @@ def _given_up(staged: StagedTable, table: Table | None, beside: Table | None) ->
         return None
     load_id = f"{staged.rejected.load_id}-given-up"
     return StagedTable(staged.rejected.table, given_up=tuple(dead), says={_GIVEN_UP: ",".join(dead)}, load_id=load_id)
-
-
-def rows_of_loads(table: Table, loads: tuple[str, ...], task: FileScanTask) -> RowSet:
-    """The rows of a data file that these loads brought."""
-    values = read_raw(table, task, [LOAD_COLUMN])[LOAD_COLUMN].combine_chunks()
-    return RowSet.of(pc.indices_nonzero(pc.is_in(values, value_set=pa.array(loads, values.type))))
-
-
-def of_loads(loads: tuple[str, ...]) -> In:
-    """Rows that these loads brought, as Iceberg's filter."""
-    return In(LOAD_COLUMN, loads)
 
 
 def _unsettled(beside: Table | None) -> Iterator[Mapping[str, str]]:

@@ -30,14 +30,13 @@ from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import files as placing
 from floe_ingestion.iceberg import report
 from floe_ingestion.iceberg.beside import land_with_rejected
-from floe_ingestion.iceberg.changes import changes
 from floe_ingestion.iceberg.deletes import delete_file
-from floe_ingestion.iceberg.duplicates import without_duplicates
+from floe_ingestion.iceberg.merge import changes, without_duplicates
 from floe_ingestion.iceberg.moments import pinned, with_columns_of
 from floe_ingestion.iceberg.namespaces import ensure_namespace
-from floe_ingestion.iceberg.plan import Merge
 from floe_ingestion.iceberg.publishing import Gate, release
 from floe_ingestion.iceberg.rejects import rejected_table
+from floe_ingestion.iceberg.removal import Changes
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.sending import CONFLICTS, Sender
 from floe_ingestion.iceberg.sending import load_table as load_table
@@ -120,7 +119,7 @@ class _Load:
         one_row_a_key = staged.table.merge_strategy != "delete-insert"
         if staged.table.write_disposition == "merge" and staged.key and one_row_a_key:
             files, self.duplicates = without_duplicates(staged, folder)
-            self.staged = _with_files(staged, files)
+            self.staged = replace(staged, files=files)
 
     def require_fresh_cursor(self, table: Table | None) -> None:
         """The rows continue from `cursor_before`; where the table has moved on, they may be in it already."""
@@ -132,14 +131,14 @@ class _Load:
         if table is None and self.staged.schema is None:
             return Landed(str(self.staged.table), None, self.staged.load_id)  # no rows, no columns, no table
         if table is not None and self.staged.landed_before:
-            return report.unchanged(table, self.staged, Merge(), 0)
+            return report.unchanged(table, self.staged, Changes(), 0)
         before = table.schema() if table is not None else None
         transaction = table.transaction() if table is not None else self._creation()
         try:
             files = self._conforming(transaction)
             # With the columns that the load brings: its key, window or validity may be among them.
             grown = with_columns_of(table, transaction) if table is not None else None
-            plan = changes(grown, _with_files(self.staged, files), self.folder)
+            plan = changes(grown, replace(self.staged, files=files), self.folder)
             if table is not None and not self._changes_anything(transaction, plan):
                 self.remove_placed()
                 return report.unchanged(table, self.staged, plan, self.duplicates)
@@ -177,11 +176,9 @@ class _Load:
         now = load_table(self.catalog, self.staged.table.identifier)
         return (now.metadata_location if now is not None else None) == metadata_location
 
-    def _remove_unused(self, plan: Merge) -> None:
+    def _remove_unused(self, plan: Changes) -> None:
         """What earlier attempts placed and this one, planned anew, has no use for."""
-        used = {
-            file.path for file in (*plan.files, *plan.removal.rewritten, *(file for _, file in plan.removal.marked))
-        }
+        used = {file.path for file in plan.written}
         unused = [location for path, location in self._placed.items() if path not in used]
         if unused and self._io is not None:
             placing.delete_all(unused, self._io)
@@ -224,19 +221,19 @@ class _Load:
             f"written; the next attempt keeps these rows in {rejected_table(self.staged.table)}."
         )
 
-    def _changes_anything(self, transaction: Transaction, plan: Merge) -> bool:
+    def _changes_anything(self, transaction: Transaction, plan: Changes) -> bool:
         moved = self.staged.cursor is not None and self.staged.cursor != self.staged.cursor_before
         evolved = transaction.table_metadata.current_schema_id != transaction._table.metadata.current_schema_id
         return bool(plan.files) or not plan.removal.empty or moved or evolved
 
-    def _stage(self, transaction: Transaction, plan: Merge) -> int:
+    def _stage(self, transaction: Transaction, plan: Changes) -> int:
         """Put everything into the transaction; the id of the snapshot that it will make."""
         table, removal = transaction._table, plan.removal
         if self.staged.cursor is not None:
             transaction.set_properties({cursors.CURSOR: self.staged.cursor})
         metadata = transaction.table_metadata
+        self._place(plan.written, table)
         coming = (*plan.files, *removal.rewritten)
-        self._place((*coming, *(file for _, file in removal.marked)), table)
         added = [placing.data_file(file, self._placed[file.path], metadata) for file in coming]
         marks = [delete_file(file, self._placed[file.path], of) for of, file in removal.marked]
         files = FileChanges(added, removal.files, marks, removal.delete_files, removal.predicate)
@@ -261,7 +258,7 @@ class _Load:
         self._io = table.io
         self._placed.update(zip((file.path for file in new), placing.place_all(new, table, names), strict=True))
 
-    def _summary(self, plan: Merge) -> dict[str, str]:
+    def _summary(self, plan: Changes) -> dict[str, str]:
         found = {
             **self.staged.says,
             **report.numbers(self.staged, plan),
@@ -276,7 +273,3 @@ class _Load:
 
 def _same_spec(spec: PartitionSpec, staged: PartitionSpec | None) -> bool:
     return staged is not None and spec.fields == staged.fields
-
-
-def _with_files(staged: StagedTable, files: tuple[StagedFile, ...]) -> StagedTable:
-    return staged if files is staged.files else replace(staged, files=files)

@@ -67,7 +67,7 @@ class View:
         snapshot = self.table.current_snapshot() if self.table is not None else None
         if self.table is None or snapshot is None:
             return []
-        predicate = window_filter(self.window, self.table.schema()) if self.window is not None else AlwaysTrue()
+        predicate = window_filter(self.window, self.table.schema())
         return list(self.table.scan(row_filter=predicate, snapshot_id=snapshot.snapshot_id).plan_files())
 
     def inside(self, task: FileScanTask) -> bool:

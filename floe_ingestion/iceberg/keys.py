@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from floe_ingestion.iceberg.key_index import KeyIndex
 from floe_ingestion.iceberg.types import cast
+from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import StagedFile
 
 ROW = "__floe_row"
@@ -54,7 +55,7 @@ class StagedRows:
     @cached_property
     def keys(self) -> pa.Table:
         """The key columns, and `ROW`."""
-        return numbered(self.read(self.key), ROW)
+        return self.read(self.key).append_column(ROW, pa.arange(0, self.count))
 
     @cached_property
     def index(self) -> KeyIndex:
@@ -124,6 +125,55 @@ class StagedRows:
         return found.set_column(2, ROW, row)
 
 
+class KeyIndex:
+    """The distinct keys among rows, numbered in the order in which they first come.
+
+    Look-ups in sets of values take a third of the time and of the memory of a join, or of grouping by key.
+    """
+
+    def __init__(self, keys: pa.Table, names: Sequence[str]) -> None:
+        """`names` are the key's columns in `keys`; no key is null."""
+        self._names = tuple(names)
+        self._known: list[pa.Array] = []
+        """For each column its values; behind each but the first the pairs of what was numbered before and its own."""
+        self.numbers = self._numbered(keys)
+        """The number of each row's key."""
+        self.count = len(self._known[-1])
+        """How many keys there are."""
+
+    def found(self, rows: pa.Table, name: str) -> pa.Table:
+        """Those of `rows` whose key is known, with its number as the column `name`."""
+        known = iter(self._known)
+        rows = _known_only(rows, pc.index_in(rows[self._names[0]], value_set=next(known)))
+        for column in self._names[1:]:
+            values = next(known)
+            rows = _known_only(rows, _paired(rows[_NUMBER], pc.index_in(rows[column], value_set=values), len(values)))
+            rows = _known_only(rows, pc.index_in(rows[_NUMBER], value_set=next(known)))
+        return rows.rename_columns([*rows.column_names[:-1], name])
+
+    def _numbered(self, keys: pa.Table) -> pa.ChunkedArray:
+        numbers = self._learned(keys[self._names[0]])
+        for name in self._names[1:]:
+            own = self._learned(keys[name])
+            numbers = self._learned(_paired(numbers, own, len(self._known[-1])))
+        return numbers
+
+    def _learned(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        self._known.append(pc.unique(values))
+        return pc.index_in(values, value_set=self._known[-1])
+
+
+def _paired(numbers: pa.ChunkedArray, others: pa.ChunkedArray, count: int) -> pa.ChunkedArray:
+    """One number for two, of which the second is below `count`."""
+    return pc.add(pc.multiply(numbers.cast(pa.int64()), count), others.cast(pa.int64()))
+
+
+def _known_only(rows: pa.Table, numbers: pa.ChunkedArray) -> pa.Table:
+    if _NUMBER in rows.column_names:
+        rows = rows.drop_columns([_NUMBER])
+    return rows.append_column(_NUMBER, numbers).filter(pc.is_valid(numbers))
+
+
 def _read(path: Path, wanted: pa.Schema) -> pa.Table:
     """The columns of one file as those of all files; null where it has none."""
     known = set(pq.read_schema(path).names)
@@ -144,6 +194,11 @@ def _comparable(type_: pa.DataType) -> pa.DataType:
     return type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
 
 
-def numbered(rows: pa.Table, name: str) -> pa.Table:
-    """`rows` with their position as a column."""
-    return rows.append_column(name, pa.arange(0, rows.num_rows))
+def marked_rows(rows: StagedRows, spec: TableSpec) -> pa.Array:
+    """The staged rows that say that their key is gone."""
+    marker = spec.column(spec.hard_delete) if spec.hard_delete is not None else None
+    if marker is None or marker not in rows.columns:
+        return pa.array([], pa.int64())
+    values = rows.column(marker).combine_chunks()
+    gone = pc.fill_null(values, False) if pa.types.is_boolean(values.type) else pc.is_valid(values)
+    return pc.indices_nonzero(gone).cast(pa.int64())

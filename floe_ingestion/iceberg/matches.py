@@ -27,6 +27,7 @@ _NESTED_AT_ONCE = 10_000
 _FEW_COLUMNS = 3
 """Of fewer, all are as soon compared."""
 _SAMPLE_ROWS = 10_000
+_KEY, _COMING = "key", "coming"
 
 
 class Matches:
@@ -53,6 +54,25 @@ class Matches:
     def rows_matched(self) -> pa.ChunkedArray:
         """The `ROW` of every match."""
         return pa.chunked_array([chunk for match in self.matches.values() for chunk in match[ROW].chunks], pa.int64())
+
+    @property
+    def rows_of_many(self) -> pa.Array:
+        """The staged rows whose key the table has several times: they take the place of all these, like one or not."""
+        counted = pc.value_counts(self.rows_matched.combine_chunks())
+        return counted.field("values").filter(pc.greater(counted.field("counts"), 1))
+
+    def replaced(self, marked: pa.Array) -> int:
+        """How many rows of the table staged ones that are not `marked` take the place of; the other matches just go."""
+        there = pa.table([self.rows_matched], names=[ROW]).group_by(ROW).aggregate([([], "count_all")])
+        if there.num_rows == 0:
+            return 0
+        comes = pc.invert(pc.is_in(self.rows.keys[ROW], value_set=marked)).cast(pa.int64())
+        matched = there[ROW]
+        if self.rows.first_rows is not None:  # of a key with several rows, the first one stands for all
+            by_key = pa.table([self.rows.index.numbers, comes], names=[_KEY, _COMING]).group_by(_KEY)
+            comes = by_key.aggregate([(_COMING, "sum")]).sort_by(_KEY)[f"{_COMING}_sum"]
+            matched = pc.index_in(matched, value_set=self.rows.first_rows)
+        return int(pc.sum(pc.min_element_wise(there["count_all"], comes.take(matched))).as_py() or 0)
 
     def positions(self) -> Iterator[tuple[str, RowSet]]:
         """By data file, the rows that the load replaces or deletes."""
@@ -198,13 +218,8 @@ class KeyRange:
         if self._type is None or pa.types.is_fixed_size_binary(self._type) or pa.types.is_floating(self._type):
             # A uuid perhaps, whose order in file statistics no two engines agree on; or NaN, which lies in no range.
             return AlwaysTrue()
-        try:
-            return And(*(bound(self.name, value) for bound, value in zip(_BOUNDS, self._values, strict=True)))
-        except (TypeError, ValueError):  # a type that has no literal, such as uuid: look at every file
-            return AlwaysTrue()
-
-
-_BOUNDS: tuple[Callable[[str, Any], BooleanExpression], ...] = (GreaterThanOrEqual, LessThanOrEqual)
+        least, greatest = self._values
+        return And(GreaterThanOrEqual(self.name, least), LessThanOrEqual(self.name, greatest))
 
 
 def key_range(rows: StagedRows) -> BooleanExpression:

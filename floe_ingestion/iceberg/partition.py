@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg import types as ice
-from pyiceberg.expressions import AlwaysFalse, And, BooleanExpression, GreaterThanOrEqual, In, LessThan, Or
+from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, In, LessThan, Or
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec, partition_record_value
 from pyiceberg.schema import Schema
 from pyiceberg.transforms import (
@@ -73,8 +73,10 @@ def partition_spec(spec: TableSpec, schema: Schema) -> PartitionSpec:
     return PartitionSpec(*fields)
 
 
-def window_filter(window: Window, schema: Schema) -> BooleanExpression:
-    """The rows of `window` as an Iceberg row filter."""
+def window_filter(window: Window | None, schema: Schema) -> BooleanExpression:
+    """The rows of `window` as an Iceberg row filter; without one, all rows."""
+    if window is None:
+        return AlwaysTrue()
     if any(column not in schema.column_names for column in window.columns):
         window = window.in_table()
     type_ = schema.find_field(window.column).field_type
@@ -86,13 +88,12 @@ def window_filter(window: Window, schema: Schema) -> BooleanExpression:
             bound.isoformat() if isinstance(bound, date) else bound for bound in window.bounds(_kind(window, type_))
         )
         own = And(GreaterThanOrEqual(window.column, start), LessThan(window.column, end))
-    return own if window.also is None else And(own, window_filter(window.also, schema))
+    return And(own, window_filter(window.also, schema))
 
 
 def any_window_filter(windows: Sequence[Window], schema: Schema) -> BooleanExpression:
     """The rows that lie in one of `windows`; no row for none."""
-    filters = [window_filter(window, schema) for window in windows]
-    return reduce(Or, filters) if filters else AlwaysFalse()
+    return reduce(Or, (window_filter(window, schema) for window in windows), AlwaysFalse())
 
 
 def inside(window: Window, rows: pa.RecordBatch | pa.Table, schema: Schema) -> pa.Array:
@@ -101,11 +102,6 @@ def inside(window: Window, rows: pa.RecordBatch | pa.Table, schema: Schema) -> p
     values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     mask = window_mask(window, values, schema.find_field(window.column).field_type)
     return mask if window.also is None else pc.and_kleene(mask, inside(window.also, rows, schema))
-
-
-def positions_inside(window: Window, rows: pa.Table, schema: Schema) -> pa.Array:
-    """The positions of the rows that lie in `window`."""
-    return pc.indices_nonzero(pc.fill_null(inside(window, rows, schema), False)).cast(pa.int64())
 
 
 def window_mask(window: Window, values: pa.Array, type_: ice.IcebergType) -> pa.Array:

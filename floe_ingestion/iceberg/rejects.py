@@ -18,6 +18,7 @@ from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import StagedTable
 
 SUFFIX = "__rejected"
+LOAD_COLUMN = "load_id"
 
 
 class Rejects:
@@ -41,7 +42,7 @@ class Rejects:
         self._sink.write(
             pa.table(
                 {
-                    "load_id": pa.repeat(pa.scalar(self._load_id), len(kept)),
+                    LOAD_COLUMN: pa.repeat(pa.scalar(self._load_id), len(kept)),
                     "rejected_at": pa.repeat(pa.scalar(now, pa.timestamp("us", "UTC")), len(kept)),
                     "reason": pa.repeat(pa.scalar(reason), len(kept)),
                     "row": pa.array(kept, pa.string()),

@@ -1,4 +1,4 @@
-"""Which rows a load removes from the table, and how: by metadata, by position, or by writing a file anew.
+"""What a load changes in the table: the rows that leave go by metadata, by position, or by writing a file anew.
 
 A file all of whose rows go leaves the table by metadata alone. Of a file that loses few rows these are
 marked where they lie (merge-on-read); one that loses many is written anew without them (copy-on-write).
@@ -6,18 +6,20 @@ marked where they lie (merge-on-read); one that loses many is written anew witho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+import pyarrow.compute as pc
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression, In
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
 
 from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import live_positions, only_of, write_positions
-from floe_ingestion.iceberg.partition import positions_inside, window_filter
+from floe_ingestion.iceberg.partition import inside, window_filter
+from floe_ingestion.iceberg.rejects import LOAD_COLUMN
 from floe_ingestion.iceberg.row_sets import RowSet, rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
@@ -69,6 +71,28 @@ class Removal:
         return not self.files and not self.marked
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What a load does to the table as it is: which rows leave, which staged rows come, and the numbers of both."""
+
+    removal: Removal = Removal()
+    files: tuple[StagedFile, ...] = ()
+    """The staged rows that are written."""
+    unchanged: int = 0
+    """Staged rows that the table holds already, value by value."""
+    updated: int = 0
+    """Rows of the table that staged ones take the place of."""
+    deleted: int = 0
+    """Rows that leave for good: by their `hard_delete` marker, or because a full load no longer has them."""
+    markers: int = 0
+    """Staged rows that only say that their key is gone; they are not written."""
+
+    @property
+    def written(self) -> tuple[StagedFile, ...]:
+        """Every file that it needs in the warehouse."""
+        return (*self.files, *self.removal.rewritten, *(file for _, file in self.removal.marked))
+
+
 def removal_of_everything(table: Table) -> Removal:
     """For a full replace: every data file goes, none is read."""
     return remove(table, AlwaysTrue(), lambda task: None, "auto", Path())
@@ -76,22 +100,29 @@ def removal_of_everything(table: Table) -> Removal:
 
 def removal_of_window(table: Table, window: Window, mode: MergeMode, folder: Path) -> Removal:
     """For a partition: exactly the rows of its window, whichever files they lie in."""
-    schema = table.schema()
 
     def doomed(task: FileScanTask) -> RowSet | None:
         if task.residual == AlwaysTrue():
             return None  # the partition says that every row lies in the window
-        return RowSet.of(positions_inside(window, read_raw(table, task, window.columns), schema))
+        return RowSet.of(rows_of_window(table, window, task))
 
-    return remove(table, window_filter(window, schema), doomed, mode, folder)
+    return remove(table, window_filter(window, table.schema()), doomed, mode, folder)
 
 
-def rows_of_window(table: Table, window: Window | None) -> Callable[[FileScanTask], pa.Array] | None:
+def removal_of_loads(table: Table, loads: Sequence[str], mode: MergeMode, folder: Path) -> Removal:
+    """For rejected rows: those that these loads brought."""
+
+    def doomed(task: FileScanTask) -> RowSet:
+        brought_by = read_raw(table, task, [LOAD_COLUMN])[LOAD_COLUMN].combine_chunks()
+        return RowSet.of(pc.indices_nonzero(pc.is_in(brought_by, value_set=pa.array(loads, brought_by.type))))
+
+    return remove(table, In(LOAD_COLUMN, loads), doomed, mode, folder)
+
+
+def rows_of_window(table: Table, window: Window, task: FileScanTask) -> pa.Array:
     """The rows of a data file that a partitioned run is about: one file may hold rows of other windows too."""
-    if window is None:
-        return None
-    schema = table.schema()
-    return lambda task: positions_inside(window, read_raw(table, task, window.columns), schema)
+    mask = inside(window, read_raw(table, task, window.columns), table.schema())
+    return pc.indices_nonzero(pc.fill_null(mask, False)).cast(pa.int64())
 
 
 def remove(table: Table, predicate: BooleanExpression, doomed: Doomed, mode: MergeMode, folder: Path) -> Removal:

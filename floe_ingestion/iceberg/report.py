@@ -9,7 +9,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from floe_ingestion.iceberg.deletes import live_rows_of
-from floe_ingestion.iceberg.plan import Merge
+from floe_ingestion.iceberg.removal import Changes
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
 LOAD_ID = "floe.load-id"
@@ -24,7 +24,7 @@ OPERATION = "floe.operation"
 
 
 def landed(
-    table: Table, snapshot_id: int, staged: StagedTable, plan: Merge, before: Schema | None, duplicates: int
+    table: Table, snapshot_id: int, staged: StagedTable, plan: Changes, before: Schema | None, duplicates: int
 ) -> Landed:
     """What the snapshot that this load made holds; `before` is the schema that it met, None for a new table."""
     snapshot = table.snapshot_by_id(snapshot_id)
@@ -32,7 +32,7 @@ def landed(
     return _described(table, snapshot, staged, plan, before, duplicates)
 
 
-def numbers(staged: StagedTable, plan: Merge) -> dict[str, str]:
+def numbers(staged: StagedTable, plan: Changes) -> dict[str, str]:
     """What the load changes, for the summary: Iceberg's own counts cannot tell an update from an insert."""
     rows = sum(file.rows for file in plan.files)
     deleted = plan.deleted if staged.table.write_disposition == "merge" else plan.removal.rows
@@ -95,7 +95,7 @@ def recorded_rows(snapshot: Snapshot) -> int:
     return int(summary.get("total-records", 0)) - int(summary.get("total-position-deletes", 0))
 
 
-def unchanged(table: Table, staged: StagedTable, plan: Merge, duplicates: int) -> Landed:
+def unchanged(table: Table, staged: StagedTable, plan: Changes, duplicates: int) -> Landed:
     """For a load that brought nothing new: the table as it is."""
     snapshot = table.current_snapshot()
     return Landed(
@@ -114,7 +114,7 @@ def _described(
     table: Table,
     snapshot: Snapshot,
     staged: StagedTable,
-    plan: Merge | None = None,
+    plan: Changes | None = None,
     before: Schema | None = None,
     duplicates: int = 0,
     already: bool = False,

@@ -14,26 +14,24 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThan, IsNull, LessThanOrEqual, Or
+from pyiceberg.expressions import AlwaysTrue, And, GreaterThan, IsNull, LessThanOrEqual, Or
 from pyiceberg.table import FileScanTask, Table
 
 from floe_ingestion.errors import TransientError
-from floe_ingestion.iceberg.coming import marked_rows, replaced, rows_of_many
 from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
-from floe_ingestion.iceberg.keys import StagedRows
+from floe_ingestion.iceberg.keys import StagedRows, marked_rows
 from floe_ingestion.iceberg.matches import KeyRange, Matches, key_range
 from floe_ingestion.iceberg.partition import window_filter
 from floe_ingestion.iceberg.parts import parts
-from floe_ingestion.iceberg.plan import Merge
-from floe_ingestion.iceberg.removal import DoomedRows, remove, rows_of_window
+from floe_ingestion.iceberg.removal import Changes, DoomedRows, remove, rows_of_window
 from floe_ingestion.iceberg.row_sets import RowSet, rows_of, staged_rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import StagedFile, StagedTable, Window
 
 
-def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: Path) -> Merge:
+def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: Path) -> Changes:
     """Close the versions that `staged` supersedes, and add its own."""
     valid_from, valid_to = staged.table.validity_columns
     moment = rows.first(valid_from)
@@ -48,11 +46,11 @@ def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: 
         found = Matches(table, part, And(key_range(part), current.predicate), current.positions)
         present.add(found.positions())
         gone = marked_rows(part, staged.table)
-        news = pa.concat_arrays([gone, rows_of_many(found)])
+        news = pa.concat_arrays([gone, found.rows_of_many])
         unchanged |= RowSet.of(part.numbers(found.drop_unchanged(compared, staged.cursor_column, news)))
         changed.add(found.positions())
         marked |= RowSet.of(part.numbers(gone))
-        updated += replaced(part, found, gone)
+        updated += found.replaced(gone)
     predicate = And(AlwaysTrue() if whole else range_.predicate, current.predicate)
     tasks = list(table.scan(row_filter=predicate).plan_files())
     closing = changed
@@ -63,7 +61,7 @@ def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: 
             closing.add([(task.file.file_path, changed.of(task) | missing)])
     removal = remove(table, predicate, closing.of, staged.table.merge_mode, folder)
     closed = _closed(table, [(task, closing.of(task)) for task in tasks], valid_to, moment, folder)
-    return Merge(
+    return Changes(
         replace(removal, rewritten=(*removal.rewritten, *closed)),
         staged_rows_of(staged.files, RowSet.first(rows.count) - unchanged - marked, folder),
         unchanged=len(unchanged),
@@ -80,9 +78,7 @@ def _require_newest(table: Table, staged: StagedTable, moment: pa.Scalar) -> Non
     began, until = moment.as_py().isoformat(), now.as_py().isoformat()
     # Times to come are no load's: others write an open end as the year 9999.
     ended = And(GreaterThan(valid_to, began), LessThanOrEqual(valid_to, until))
-    later: BooleanExpression = Or(GreaterThan(valid_from, began), ended)
-    if staged.window is not None:
-        later = And(later, window_filter(staged.window, table.schema()))
+    later = And(Or(GreaterThan(valid_from, began), ended), window_filter(staged.window, table.schema()))
     if table.scan(row_filter=later, selected_fields=(valid_from,)).count():
         raise TransientError(
             f"{staged.table}: versions that begin or end after this load began, at {began}, are in the table already, "
@@ -94,12 +90,8 @@ class _Current:
     """The rows of a data file that are the current versions of their keys, in a window where there is one."""
 
     def __init__(self, table: Table, valid_to: str, window: Window | None) -> None:
-        self._table, self._valid_to = table, valid_to
-        self._in_window = rows_of_window(table, window)
-        open_ = IsNull(valid_to)
-        self.predicate: BooleanExpression = (
-            open_ if window is None else And(open_, window_filter(window, table.schema()))
-        )
+        self._table, self._valid_to, self._window = table, valid_to, window
+        self.predicate = And(IsNull(valid_to), window_filter(window, table.schema()))
         self._found: dict[str, pa.Array] = {}
 
     def positions(self, task: FileScanTask) -> pa.Array:
@@ -107,8 +99,9 @@ class _Current:
         if path not in self._found:
             ends = read_raw(self._table, task, [self._valid_to])[self._valid_to].combine_chunks()
             current = pc.indices_nonzero(pc.is_null(ends)).cast(pa.int64())
-            if self._in_window is not None:
-                current = current.filter(pc.is_in(current, value_set=self._in_window(task)))
+            if self._window is not None:
+                in_window = rows_of_window(self._table, self._window, task)
+                current = current.filter(pc.is_in(current, value_set=in_window))
             deleted = deleted_positions(task, self._table.io)
             self._found[path] = current.filter(pc.invert(pc.is_in(current, value_set=deleted)))
         return self._found[path]

@@ -17,7 +17,7 @@ from pyiceberg.types import LongType, NestedField, StringType
 from floe_ingestion.errors import KeyViolation
 from floe_ingestion.iceberg import matches, parts
 from floe_ingestion.iceberg.merge import merge
-from floe_ingestion.iceberg.plan import Merge
+from floe_ingestion.iceberg.removal import Changes
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.fake_sources import pipeline_of_rows, table_spec
 from floe_ingestion_tests.iceberg.loads import load, numbers, private_folder, staged
@@ -436,7 +436,7 @@ def test_a_load_in_parts_takes_the_memory_of_one_part(lake: Lake, monkeypatch: p
     assert in_parts < whole / 2
 
 
-def arrow_memory_of(action: Callable[[], Merge]) -> tuple[int, Merge]:
+def arrow_memory_of(action: Callable[[], Changes]) -> tuple[int, Changes]:
     """The most that Arrow had in use at once meanwhile, in bytes, and what came of it."""
     before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.system_memory_pool())
     pa.set_memory_pool(pool)
