@@ -44,8 +44,9 @@ new = rows(np.concatenate([random.choice(TABLE_ROWS, half, replace=False), np.ar
 OURS = (
     _DATA
     + """
-from floe_ingestion.iceberg.commit import commit, load_table
+from floe_ingestion.iceberg.commit import commit
 from floe_ingestion.iceberg.schema import SchemaPlan
+from floe_ingestion.iceberg.tables import load_table
 from floe_ingestion.iceberg.writer import write_files
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import Provenance, StagedTable

@@ -168,8 +168,8 @@ def _subject(
     spec: TableSpec | None = None,
     partition: str = "",
 ) -> "Subject":
-    from floe_ingestion.iceberg.commit import load_table
     from floe_ingestion.iceberg.moments import moment_of_now, newest_partition
+    from floe_ingestion.iceberg.tables import load_table
     from floe_ingestion.verdict import Subject
 
     table = load_table(manager.lake.connect(), identifier)

@@ -66,7 +66,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 def table_of(spec_path: str, name: str) -> Table:
     """The table that a user names `<schema>.<table>`."""
     from floe_ingestion.definitions import lake_of
-    from floe_ingestion.iceberg.commit import load_table
+    from floe_ingestion.iceberg.tables import load_table
     from floe_ingestion.loading import load_spec
 
     if "." not in name:

@@ -50,7 +50,7 @@ class IcebergIOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Any:
         """The upstream table, as the input's annotation and metadata ask for it."""
         from floe_ingestion.iceberg import read
-        from floe_ingestion.iceberg.commit import load_table
+        from floe_ingestion.iceberg.tables import load_table
 
         name = context.asset_key.to_user_string()
         with dagster_failures(name):
@@ -81,7 +81,7 @@ class IcebergIOManager(dg.ConfigurableIOManager):
 
         Raises errors of `floe_ingestion.errors`, among them `GateFailed` for a load that stays on its branch.
         """
-        from floe_ingestion.iceberg.commit import load_table
+        from floe_ingestion.iceberg.tables import load_table
         from floe_ingestion.landing import land
 
         receipt = staged.receipt

@@ -76,8 +76,8 @@ def _kept(
     properties: Mapping[str, str],
     dry_run: bool,
 ) -> Upkeep:
-    from floe_ingestion.iceberg.commit import load_table
     from floe_ingestion.iceberg.maintenance import maintain
+    from floe_ingestion.iceberg.tables import load_table
 
     name = ".".join(identifier)
     done: list[Report] = []

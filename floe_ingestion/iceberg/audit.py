@@ -34,6 +34,7 @@ from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg.expire import unnamed
 from floe_ingestion.iceberg.files import delete_all
 from floe_ingestion.iceberg.report import LOAD_ID, PARTITION, RUN_ID, summary_of
+from floe_ingestion.iceberg.tables import name_of
 
 PREFIX = "audit-"
 
@@ -80,7 +81,7 @@ def publish(table: Table, branch: str) -> None:
     metadata, snapshot = table.metadata, _head(table, branch)
     main = metadata.refs.get(MAIN_BRANCH)
     if not _starts_from_main(table, snapshot):
-        raise CommitFailedException(f"{'.'.join(table.name())}: main has moved since {branch} was written")
+        raise CommitFailedException(f"{name_of(table)}: main has moved since {branch} was written")
     kept = {} if main is None else main.model_dump(by_alias=True, include=_RETENTION)
     moved = {**kept, "ref-name": MAIN_BRANCH, "type": "branch", "snapshot-id": snapshot.snapshot_id}
     updates: list[TableUpdate] = [SetSnapshotRefUpdate.model_validate(moved), _removal(branch)]
@@ -99,7 +100,7 @@ def publish(table: Table, branch: str) -> None:
 
 def publish_by_hand(table: Table, branch: str) -> None:
     """`publish`, whatever the gates have said. Raises `PermanentError` where that would undo what came later."""
-    name = ".".join(table.name())
+    name = name_of(table)
     try:
         publish(table, branch)
     except CommitFailedException as error:
@@ -132,7 +133,7 @@ def branches(table: Table) -> list[AuditBranch]:
 def one_branch(table: Table, branch: str | None) -> str:
     """`branch`, or the only one that there is. Raises `ConfigurationError` where that is none, or one of several."""
     known = [each.branch for each in branches(table)]
-    name = ".".join(table.name())
+    name = name_of(table)
     if not known:
         raise ConfigurationError(f"{name} has no load that waits to be published.")
     if branch is None and len(known) > 1:
@@ -193,7 +194,7 @@ def _require_wider(table: Table, schema_id: int) -> None:
     """Another writer may have added or widened columns of which the load knows nothing: these must stay."""
     (coming,) = [schema for schema in table.metadata.schemas if schema.schema_id == schema_id]
     if not all(_holds(coming, field) for field in table.schema().fields):
-        raise CommitFailedException(f"{'.'.join(table.name())}: the columns have changed since the load")
+        raise CommitFailedException(f"{name_of(table)}: the columns have changed since the load")
 
 
 def _holds(coming: Schema, field: NestedField) -> bool:

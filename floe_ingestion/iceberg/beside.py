@@ -12,11 +12,13 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import report
 from floe_ingestion.iceberg.rejects import SUFFIX
+from floe_ingestion.iceberg.tables import load_table
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
 logger = logging.getLogger(__name__)
@@ -27,25 +29,25 @@ _NONE = "none"
 
 
 def land_with_rejected(
+    catalog: Catalog,
     staged: StagedTable,
     provenance: Provenance,
-    find: Callable[[tuple[str, ...]], Table | None],
     land: Callable[[StagedTable, Provenance], Landed],
 ) -> Landed:
     """Land the rejected rows of `staged`, then itself: a crash in between repeats them rather than losing them."""
     assert staged.rejected is not None
-    rejected = staged.rejected.table
+    spec, beside = staged.table, staged.rejected.table
     by = replace(provenance, asset_key=f"{provenance.asset_key}{SUFFIX}")
-    table = find(staged.table.identifier)
+    table = load_table(catalog, spec.identifier)
     if report.landed_before(table, staged, provenance) is None:
-        land(_rejected_of(staged, table, find(rejected.identifier), by), by)
+        land(_rejected_of(staged, table, load_table(catalog, beside.identifier), by), by)
     landed = land(staged, provenance)
     try:
-        leaving = _given_up(staged, find(staged.table.identifier), find(rejected.identifier))
+        leaving = _given_up(staged, load_table(catalog, spec.identifier), load_table(catalog, beside.identifier))
         if leaving is not None:
             land(leaving, Provenance())
     except Exception as error:  # the load has landed; the next one that rejects rows takes them away
-        logger.info("%s: the rows of loads that were given up stay for now: %s", rejected, error)
+        logger.info("%s: the rows of loads that were given up stay for now: %s", beside, error)
     return landed
 
 

@@ -12,9 +12,8 @@ import logging
 import random
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,14 +32,13 @@ from floe_ingestion.iceberg.beside import land_with_rejected
 from floe_ingestion.iceberg.deletes import delete_file
 from floe_ingestion.iceberg.merge import changes, without_duplicates
 from floe_ingestion.iceberg.moments import pinned, with_columns_of
-from floe_ingestion.iceberg.namespaces import ensure_namespace
 from floe_ingestion.iceberg.publishing import Gate, release
 from floe_ingestion.iceberg.rejects import rejected_table
 from floe_ingestion.iceberg.removal import Changes
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.sending import CONFLICTS, Sender
-from floe_ingestion.iceberg.sending import load_table as load_table
 from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot
+from floe_ingestion.iceberg.tables import ensure_namespace, load_table, properties_of
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import Landed, Provenance, StagedFile, StagedTable
 
@@ -48,16 +46,6 @@ logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 10
 _LONGEST_WAIT = 5.0
-
-NEW_TABLE_PROPERTIES: Mapping[str, str] = {
-    "format-version": "2",
-    "commit.retry.num-retries": "10",
-    "commit.retry.min-wait-ms": "100",
-    "commit.retry.max-wait-ms": "5000",
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "100",
-    "write.parquet.compression-codec": "zstd",
-}
 
 
 def commit(
@@ -81,7 +69,7 @@ def commit(
 
             if staged.rejected is None:
                 return land(staged, provenance)
-            return land_with_rejected(staged, provenance, partial(load_table, catalog), land)
+            return land_with_rejected(catalog, staged, provenance, land)
 
 
 def _land(catalog: Catalog, staged: StagedTable, provenance: Provenance, folder: Path, gate: Gate | None) -> Landed:
@@ -194,7 +182,7 @@ class _Load:
             spec.identifier,
             schema=self.staged.schema,
             partition_spec=self.staged.partition_spec or UNPARTITIONED_PARTITION_SPEC,
-            properties={**NEW_TABLE_PROPERTIES, **spec.properties},
+            properties=properties_of(None, spec),
         )
 
     def _conforming(self, transaction: Transaction) -> tuple[StagedFile, ...]:

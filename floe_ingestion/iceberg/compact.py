@@ -29,6 +29,7 @@ from floe_ingestion.iceberg.report import OPERATION
 from floe_ingestion.iceberg.row_sets import rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.snapshot import FileChanges, RewriteSnapshot
+from floe_ingestion.iceberg.tables import name_of
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import StagedFile
 
@@ -75,7 +76,7 @@ def compact(
     """
     if table.format_version > _NEWEST_FORMAT:
         raise PermanentError(
-            f"{'.'.join(table.name())} is of Iceberg format {table.format_version}, which can be read, but not written."
+            f"{name_of(table)} is of Iceberg format {table.format_version}, which can be read, but not written."
         )
     compaction = _Compaction(table, packing, folder, {OPERATION: "compact", **(properties or {})})
     try:
@@ -112,7 +113,7 @@ class _Compaction:
 
     def __init__(self, table: Table, packing: Packing, folder: Path, properties: dict[str, str]) -> None:
         self.table, self.packing, self.folder, self.properties = table, packing, folder, properties
-        self.name = ".".join(table.name())
+        self.name = name_of(table)
         self._id = uuid4().hex
         self._done: list[_Done] = []
         self._partitions: set[tuple[int, Any]] | None = None

@@ -19,6 +19,7 @@ from floe_ingestion.errors import CommitConflict, ConfigurationError
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg.report import OPERATION
 from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot
+from floe_ingestion.iceberg.tables import name_of
 
 USER = "floe.user"
 _ATTEMPTS = 10
@@ -44,7 +45,7 @@ def describe(table: Table) -> dict[str, Any]:
         None,
     )
     return {
-        "table": ".".join(table.name()),
+        "table": name_of(table),
         "values": cursors.describe(text),
         "snapshot_id": bearer.snapshot_id if bearer is not None else None,
         "committed_at": (
@@ -68,7 +69,7 @@ def set_value(table: Table, path: str, value: str) -> CursorChange:
 
     def changed(text: str | None) -> str | None:
         state = cursors.decode(text) if text else {}
-        entry = _entry(".".join(table.name()), state, path)
+        entry = _entry(name_of(table), state, path)
         known = entry.get("last_value") if entry.get("last_value") is not None else entry.get("initial_value")
         entry["last_value"] = _typed(value, known, path)
         # Of the rows at the old value: whether those at the new one are in the table, nobody knows.
@@ -79,7 +80,7 @@ def set_value(table: Table, path: str, value: str) -> CursorChange:
 
 
 def _commit(table: Table, operation: str, changed: Callable[[str | None], str | None]) -> CursorChange:
-    name = ".".join(table.name())
+    name = name_of(table)
     for attempt in range(_ATTEMPTS):
         table.refresh()
         before = cursors.current(table)

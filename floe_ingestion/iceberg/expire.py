@@ -22,6 +22,7 @@ from floe_ingestion.errors import CommitConflict
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import reachable
 from floe_ingestion.iceberg.files import delete_all
+from floe_ingestion.iceberg.tables import name_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def expire(table: Table, keep_last: int, keep_days: float | None = None, dry_run
     Raises `CommitConflict` where others kept committing, and `PermanentError` where the table must keep its
     files.
     """
-    name = ".".join(table.name())
+    name = name_of(table)
     reachable.require_own_files(table)
     for attempt in range(_ATTEMPTS):
         table.refresh()

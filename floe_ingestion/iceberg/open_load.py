@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,11 +11,10 @@ from uuid import uuid4
 
 from pyiceberg.catalog import Catalog
 
-from floe_ingestion.iceberg.commit import NEW_TABLE_PROPERTIES
 from floe_ingestion.iceberg.rejects import Rejects
 from floe_ingestion.iceberg.report import find_snapshot
 from floe_ingestion.iceberg.schema import SchemaPlan
-from floe_ingestion.iceberg.sending import load_table
+from floe_ingestion.iceberg.tables import load_table, properties_of
 from floe_ingestion.iceberg.writer import ParquetSink, WriteSettings
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import Provenance, StagedFile, StagedTable, Window
@@ -48,11 +46,11 @@ class OpenLoad:
         self.table = table = load_table(catalog, spec.identifier)
         """As it is before the load; None for a new one."""
         self.plan = SchemaPlan(spec, table.transaction() if table is not None else None)
-        self._rejects = Rejects(spec, self._load_id, partial(load_table, catalog), folder)
+        self._rejects = Rejects(spec, self._load_id, catalog, folder)
         self.plan.on_reject = self._rejects.take
-        properties = dict(table.properties) if table is not None else {**NEW_TABLE_PROPERTIES, **spec.properties}
-        self.sink = ParquetSink(folder, self.plan, WriteSettings.of(properties), window, progress)
-        self._files: Sequence[StagedFile] = ()
+        settings = WriteSettings.of(properties_of(table, spec))
+        self.sink = ParquetSink(folder, self.plan, settings, window, progress)
+        self._files: tuple[StagedFile, ...] = ()
         self._rejected: StagedTable | None = None
 
     def __enter__(self) -> OpenLoad:
@@ -75,7 +73,7 @@ class OpenLoad:
         """What there is to commit once it is closed, with `more` fields of `StagedTable`."""
         return StagedTable(
             self._spec,
-            tuple(self._files),
+            self._files,
             self.plan.schema,
             self.plan.partition_spec,
             load_id=self._load_id,

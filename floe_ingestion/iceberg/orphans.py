@@ -22,6 +22,7 @@ from floe_ingestion.errors import PermanentError
 from floe_ingestion.iceberg import reachable
 from floe_ingestion.iceberg.files import delete_all
 from floe_ingestion.iceberg.listing import Listed, listed
+from floe_ingestion.iceberg.tables import name_of
 
 _DAY = 24 * 60 * 60
 _WRITTEN_BY_TABLES = re.compile(r"\.(parquet|orc|avro|metadata\.json|puffin|stats|part|crc)\Z")
@@ -56,7 +57,7 @@ def remove_orphans(table: Table, older_than_days: float = 3, dry_run: bool = Fal
     found = {_path(file.location): file for file in listed(table.io, table.location())}
     if landmarks.isdisjoint(found):
         raise PermanentError(
-            f"{'.'.join(table.name())}: its own metadata is not among the {len(found)} files of {table.location()}, "
+            f"{name_of(table)}: its own metadata is not among the {len(found)} files of {table.location()}, "
             f"so that nothing can be said about the others. Nothing was deleted."
         )
     unnamed = _without_other_tables(found, _path(table.location()))
@@ -66,7 +67,7 @@ def remove_orphans(table: Table, older_than_days: float = 3, dry_run: bool = Fal
     old = [file for file in unnamed.values() if file.modified is not None and file.modified < line]
     failed = [] if dry_run else delete_all([file.location for file in old], table.io)
     return Orphans(
-        table=".".join(table.name()),
+        table=name_of(table),
         dry_run=dry_run,
         files=len(old),
         bytes=sum(file.bytes for file in old),

@@ -12,8 +12,8 @@ from pyiceberg.table import Table
 
 from floe_ingestion.errors import GateFailed, OutcomeUnknown
 from floe_ingestion.iceberg import audit, report
-from floe_ingestion.iceberg.refusals import was_refused
-from floe_ingestion.iceberg.sending import load_table, look_again
+from floe_ingestion.iceberg.sending import look_again, was_refused
+from floe_ingestion.iceberg.tables import load_table, name_of
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
 logger = logging.getLogger(__name__)
@@ -67,4 +67,4 @@ def _withdraw(table: Table, branch: str, keep: Collection[str] = ()) -> None:
         if branch in table.refresh().metadata.refs:
             audit.drop(table, branch, keep)
     except Exception as error:  # what led here is what has to be told
-        logger.warning("%s: %s could not be removed: %s", ".".join(table.name()), branch, error)
+        logger.warning("%s: %s could not be removed: %s", name_of(table), branch, error)

@@ -13,6 +13,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from floe_ingestion.errors import PermanentError
+from floe_ingestion.iceberg.tables import name_of
 
 _AT_ONCE = 16
 """Manifests that are read side by side, and so are in memory together."""
@@ -48,7 +49,7 @@ def require_own_files(table: Table) -> None:
     """Raise where the table must not lose files, because other tables may use them too (`gc.enabled`)."""
     if table.properties.get("gc.enabled", "true").lower() == "false":
         raise PermanentError(
-            f"{'.'.join(table.name())} has gc.enabled=false: other tables may use its files, so that none may be "
+            f"{name_of(table)} has gc.enabled=false: other tables may use its files, so that none may be "
             f"deleted. Set the table property gc.enabled to true if that is no longer so."
         )
 

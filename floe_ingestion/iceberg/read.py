@@ -16,6 +16,7 @@ from pyiceberg.table import DataScan, Table
 
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.formats import did_you_mean
+from floe_ingestion.iceberg.tables import name_of
 
 _NEWEST = 5
 _NO_FIELD = re.compile("field with name (.+), case_sensitive")
@@ -78,7 +79,7 @@ def scan(table: Table, row_filter: BooleanExpression | None = None, part: Part =
 def _whole(table: Table, part: Part) -> Table:
     if part != _ALL:
         raise PermanentError(
-            f"{_named(table)}: a pyiceberg Table is always the whole of it. Annotate the input as "
+            f"{name_of(table)}: a pyiceberg Table is always the whole of it. Annotate the input as "
             f"pyiceberg.table.DataScan to get a part, or leave out what chooses one."
         )
     return table
@@ -96,7 +97,7 @@ def _snapshot_id(table: Table, part: Part) -> int | None:
     else:
         return None
     if snapshot is None:
-        raise PermanentError(f"{_named(table)} has {asked}. {_moments(table)}")
+        raise PermanentError(f"{name_of(table)} has {asked}. {_moments(table)}")
     return snapshot.snapshot_id
 
 
@@ -118,7 +119,7 @@ def _parsed(table: Table, text: str, schema: Schema) -> BooleanExpression:
         expression = parse(text)
     except Exception:  # the parser's own error, a page of grammar
         raise PermanentError(
-            f"{_named(table)}: the row filter {text!r} is not understood. Write it as pyiceberg does, e.g. {example}."
+            f"{name_of(table)}: the row filter {text!r} is not understood. Write it as pyiceberg does, e.g. {example}."
         ) from None
     try:
         bind(schema, expression, case_sensitive=True)
@@ -126,7 +127,7 @@ def _parsed(table: Table, text: str, schema: Schema) -> BooleanExpression:
         if missing := _NO_FIELD.search(str(error)):
             raise _no_column(table, missing[1], schema) from error
         raise PermanentError(
-            f"{_named(table)}: the row filter {text!r} does not fit the types of its columns: {error}. "
+            f"{name_of(table)}: the row filter {text!r} does not fit the types of its columns: {error}. "
             f"Write numbers plainly and texts in single quotes, e.g. {example}."
         ) from error
     return expression
@@ -135,12 +136,8 @@ def _parsed(table: Table, text: str, schema: Schema) -> BooleanExpression:
 def _no_column(table: Table, name: str, schema: Schema) -> PermanentError:
     known = [field.name for field in schema.fields]
     return PermanentError(
-        f"{_named(table)} has no column {name!r}.{did_you_mean(name, known)} Its columns: {', '.join(known)}."
+        f"{name_of(table)} has no column {name!r}.{did_you_mean(name, known)} Its columns: {', '.join(known)}."
     )
-
-
-def _named(table: Table) -> str:
-    return ".".join(table.name())
 
 
 def _to_lazy_frame(rows: DataScan) -> Any:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyiceberg.table import Table
+from pyiceberg.catalog import Catalog
 
 from floe_ingestion.iceberg.schema import SchemaPlan
+from floe_ingestion.iceberg.tables import load_table
 from floe_ingestion.iceberg.writer import ParquetSink
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import StagedTable
@@ -24,17 +24,15 @@ LOAD_COLUMN = "load_id"
 class Rejects:
     """Collects the rejected rows of one load; nothing is opened before there is one."""
 
-    def __init__(
-        self, spec: TableSpec, load_id: str, find_table: Callable[[tuple[str, ...]], Table | None], folder: Path
-    ) -> None:
+    def __init__(self, spec: TableSpec, load_id: str, catalog: Catalog, folder: Path) -> None:
         self._spec = rejected_table(spec)
-        self._load_id, self._find_table, self._folder = load_id, find_table, folder
+        self._load_id, self._catalog, self._folder = load_id, catalog, folder
         self._sink: ParquetSink | None = None
 
     def take(self, rows: pa.RecordBatch, reason: str) -> None:
         """Keep `rows` as they came."""
         if self._sink is None:
-            table = self._find_table(self._spec.identifier)
+            table = load_table(self._catalog, self._spec.identifier)
             plan = SchemaPlan(self._spec, table.transaction() if table is not None else None)
             self._sink = ParquetSink(self._folder, plan)
         now = datetime.now(timezone.utc)

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import (
+    AuthorizationExpiredError,
+    BadRequestError,
     CommitFailedException,
-    NoSuchTableError,
+    ForbiddenError,
+    OAuthError,
     TableAlreadyExistsError,
+    TooManyRequestsError,
+    UnauthorizedError,
     ValidationException,
 )
 from pyiceberg.table import Table, Transaction
 
-from floe_ingestion.classify import lake_errors
 from floe_ingestion.errors import OutcomeUnknown
 from floe_ingestion.iceberg import audit, report
-from floe_ingestion.iceberg.refusals import was_refused
 from floe_ingestion.iceberg.snapshot import plan_again_rather_than_replay
+from floe_ingestion.iceberg.tables import load_table
 from floe_ingestion.staging import Provenance, StagedTable
+from floe_ingestion.store_errors import disk_hint, verdict_on
 
 CONFLICTS = (CommitFailedException, ValidationException, TableAlreadyExistsError)
 """Somebody else was first: plan again."""
-
-
-def load_table(catalog: Catalog, identifier: tuple[str, ...]) -> Table | None:
-    """The table, or None if there is none (or no such namespace)."""
-    with lake_errors(".".join(identifier)):
-        try:
-            return catalog.load_table(identifier)
-        except NoSuchTableError:
-            return None
+_REFUSED_BY_CATALOG = (
+    AuthorizationExpiredError,
+    BadRequestError,
+    ForbiddenError,
+    OAuthError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
 
 
 def look_again(catalog: Catalog, staged: StagedTable, cause: Exception | None = None) -> Table | None:
@@ -81,3 +85,16 @@ class Sender:
         if self._branch is not None:
             return self._branch in table.metadata.refs
         return report.find_snapshot(table, Provenance(), self._staged.load_id) is not None
+
+
+def was_refused(error: BaseException) -> bool:
+    """Whether the catalog, or the storage that its metadata was to be written to, has said no.
+
+    So has a disk that takes nothing more, and a manifest to build upon that has expired meanwhile.
+    """
+    if isinstance(error, (*_REFUSED_BY_CATALOG, PermissionError, FileNotFoundError)):
+        return True
+    if any(disk_hint(link) is not None for link in (error, error.__cause__) if link is not None):
+        return True
+    verdict = verdict_on(error)
+    return verdict is not None and not verdict.transient

@@ -23,6 +23,8 @@ from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update import AssertCurrentSchemaId
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
+from floe_ingestion.iceberg.tables import name_of
+
 
 @dataclass(frozen=True)
 class FileChanges:
@@ -94,9 +96,9 @@ class LoadSnapshot(_OverwriteFiles):
     def _validate_concurrency(self) -> None:
         table = self._transaction._table
         if table.metadata.default_spec_id != self._spec_id:
-            raise ValidationException(f"{'.'.join(table.name())}: the partition spec changed")
+            raise ValidationException(f"{name_of(table)}: the partition spec changed")
         if not self._still_valid(table):
-            raise ValidationException(f"{'.'.join(table.name())}: what the load started from has changed")
+            raise ValidationException(f"{name_of(table)}: what the load started from has changed")
         if self._changes.predicate is not None:
             super()._validate_concurrency()
 

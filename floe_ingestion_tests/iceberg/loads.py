@@ -9,8 +9,8 @@ from uuid import uuid4
 import pyarrow as pa
 
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.iceberg.commit import NEW_TABLE_PROPERTIES, load_table
 from floe_ingestion.iceberg.schema import SchemaPlan
+from floe_ingestion.iceberg.tables import load_table, properties_of
 from floe_ingestion.iceberg.writer import ParquetSink, WriteSettings
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import Landed, StagedTable, Window
@@ -33,9 +33,8 @@ def staged(
     """
     table = load_table(lake.catalog, spec.identifier)
     plan = SchemaPlan(spec, table.transaction() if table is not None else None, key)
-    properties = dict(table.properties) if table is not None else {**NEW_TABLE_PROPERTIES, **spec.properties}
     folder = private_folder(lake)
-    sink = ParquetSink(folder, plan, WriteSettings.of(properties), window)
+    sink = ParquetSink(folder, plan, WriteSettings.of(properties_of(table, spec)), window)
     try:
         for batch in batches:
             sink.write(as_arrow(batch))
