@@ -26,8 +26,7 @@ from pyiceberg.table import Table, Transaction
 from floe_ingestion.classify import lake_errors
 from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor, TransientError
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.iceberg import files as placing
-from floe_ingestion.iceberg import report
+from floe_ingestion.iceberg import placing, report
 from floe_ingestion.iceberg.beside import land_with_rejected
 from floe_ingestion.iceberg.deletes import delete_file
 from floe_ingestion.iceberg.merge import changes, without_duplicates
@@ -35,6 +34,7 @@ from floe_ingestion.iceberg.moments import pinned, with_columns_of
 from floe_ingestion.iceberg.publishing import Gate, release
 from floe_ingestion.iceberg.rejects import rejected_table
 from floe_ingestion.iceberg.removal import Changes
+from floe_ingestion.iceberg.row_sets import read_back
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.sending import CONFLICTS, Sender
 from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot
@@ -200,7 +200,7 @@ class _Load:
         if not staged.files:
             return ()
         logger.info("%s: the table changed while this load was staged; its files are written anew", staged.table)
-        return write_files(self.folder, plan, placing.read_back(staged.files), WriteSettings.of(metadata.properties))
+        return write_files(self.folder, plan, read_back(staged.files), WriteSettings.of(metadata.properties))
 
     def _refuse(self, rows: pa.RecordBatch, reason: str) -> None:
         """Rows that nobody keeps any more: their table of rejected rows is committed before."""
@@ -244,7 +244,7 @@ class _Load:
         first = len(self._placed)
         names = [f"{self.staged.load_id}-{first + index:05d}.parquet" for index in range(len(new))]
         self._io = table.io
-        self._placed.update(zip((file.path for file in new), placing.place_all(new, table, names), strict=True))
+        self._placed.update(zip((file.path for file in new), placing.place(new, table, names), strict=True))
 
     def _summary(self, plan: Changes) -> dict[str, str]:
         found = {

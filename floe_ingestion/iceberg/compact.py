@@ -21,7 +21,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table, Transaction
 
 from floe_ingestion.errors import CommitConflict, OutcomeUnknown, PermanentError
-from floe_ingestion.iceberg import files as placing
+from floe_ingestion.iceberg import placing
 from floe_ingestion.iceberg.data_files import raw_batches
 from floe_ingestion.iceberg.deletes import delete_file, deleted_positions, live_positions, write_positions
 from floe_ingestion.iceberg.packing import Packing, Step, deletes_by_file, steps
@@ -184,7 +184,7 @@ class _Compaction:
 
     def _place(self, files: Sequence[StagedFile]) -> list[str]:
         names = [f"{self._id}-{len(self._placed) + index:05d}.parquet" for index in range(len(files))]
-        locations = placing.place_all(files, self.table, names)
+        locations = placing.place(files, self.table, names)
         self._placed.update(dict.fromkeys(locations, True))
         for file in files:
             file.path.unlink(missing_ok=True)  # an upload leaves it, and there may be many

@@ -21,7 +21,7 @@ from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotsUpdate
 from floe_ingestion.errors import CommitConflict
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import reachable
-from floe_ingestion.iceberg.files import delete_all
+from floe_ingestion.iceberg.placing import delete_all
 from floe_ingestion.iceberg.tables import name_of
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from pyiceberg.table.metadata import TableMetadata
 
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.iceberg import reachable
-from floe_ingestion.iceberg.files import delete_all
 from floe_ingestion.iceberg.listing import Listed, listed
+from floe_ingestion.iceberg.placing import delete_all
 from floe_ingestion.iceberg.tables import name_of
 
 _DAY = 24 * 60 * 60

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyroaring import BitMap
 
-from floe_ingestion.iceberg.writer import rewrite
+from floe_ingestion.iceberg.writer import PartitionedWriter, WriteSettings
 from floe_ingestion.staging import StagedFile
 
 
@@ -76,11 +76,21 @@ def staged_rows_of(files: Sequence[StagedFile], kept: RowSet, folder: Path) -> t
         if len(mine) == file.rows:
             found.append(file)
         elif len(mine):
-            found.extend(rewrite(folder, file, rows_of(_batches(file), mine)))
+            found.extend(_rewritten(file, rows_of(read_back([file]), mine), folder))
         start += file.rows
     return tuple(found)
 
 
-def _batches(file: StagedFile) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(file.path) as parquet:
-        yield from parquet.iter_batches()
+def read_back(files: Iterable[StagedFile]) -> Iterator[pa.RecordBatch]:
+    """The rows of staged files, in bounded memory."""
+    for file in files:
+        with pq.ParquetFile(file.path) as parquet:
+            yield from parquet.iter_batches()
+
+
+def _rewritten(file: StagedFile, batches: Iterable[pa.RecordBatch], folder: Path) -> list[StagedFile]:
+    """Files like `file`, holding `batches` instead; none for no rows."""
+    writer = PartitionedWriter(folder, WriteSettings())
+    for batch in batches:
+        writer.write(file.partition, batch)
+    return writer.close()

@@ -290,11 +290,3 @@ def write_files(
         sink.abort()
         raise
     return sink.close()
-
-
-def rewrite(folder: Path, file: StagedFile, batches: Iterable[pa.RecordBatch]) -> tuple[StagedFile, ...]:
-    """Files like `file`, holding `batches` instead; none for no rows."""
-    writer = PartitionedWriter(folder, WriteSettings())
-    for batch in batches:
-        writer.write(file.partition, batch)
-    return tuple(writer.close())

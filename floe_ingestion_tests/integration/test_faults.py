@@ -82,7 +82,7 @@ def test_a_server_that_is_killed_comes_back_with_every_row(shop: Shop, seaweed: 
 def test_a_server_that_is_killed_in_the_middle_of_an_upload(
     merge: bool, shop: Shop, proxied: RemoteLake, s3_proxy: Proxy, seaweed: SeaweedFS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("floe_ingestion.iceberg.upload._ATTEMPTS", 1)
+    monkeypatch.setattr("floe_ingestion.iceberg.placing._ATTEMPTS", 1)
     pipeline = shop.pipeline(
         proxied.orders,
         incremental={"cursor_path": "updated_at"},
@@ -320,7 +320,7 @@ def test_an_upload_of_which_less_has_arrived_is_sent_again(shop: Shop, proxied: 
 def test_an_upload_that_breaks_off_leaves_no_file(
     shop: Shop, proxied: RemoteLake, s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("floe_ingestion.iceberg.upload._ATTEMPTS", 2)
+    monkeypatch.setattr("floe_ingestion.iceberg.placing._ATTEMPTS", 2)
     lake = landed_once(shop, proxied)
     before = lake.objects()
     for method in ("PUT", "POST"):

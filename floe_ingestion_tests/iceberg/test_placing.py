@@ -9,7 +9,8 @@ import pytest
 from pyiceberg.table import Table
 
 from floe_ingestion.errors import ConfigurationError
-from floe_ingestion.iceberg.files import data_file, delete_all, local_path, place, place_all, read_back, remove
+from floe_ingestion.iceberg.placing import data_file, delete_all, local_path, place
+from floe_ingestion.iceberg.row_sets import read_back
 from floe_ingestion.staging import StagedTable
 from floe_ingestion_tests.fake_sources import table_spec
 from floe_ingestion_tests.iceberg.loads import load, numbers, private_folder, staged
@@ -46,7 +47,7 @@ def test_a_location_is_a_path_on_this_machine_or_it_is_not(location: str, path: 
 
 
 def test_a_file_is_placed_in_the_tables_data_folder(table: Table, load_: StagedTable) -> None:
-    location = place(load_.files[0], table, "new.parquet")
+    (location,) = place(load_.files[:1], table, ["new.parquet"])
 
     assert location == f"{table.location()}/data/new.parquet"
     path = local_path(location)
@@ -57,7 +58,7 @@ def test_a_file_is_placed_in_the_tables_data_folder(table: Table, load_: StagedT
 def test_placing_does_not_copy_on_one_file_system(table: Table, load_: StagedTable) -> None:
     inode = load_.files[0].path.stat().st_ino
 
-    location = place(load_.files[0], table, "new.parquet")
+    (location,) = place(load_.files[:1], table, ["new.parquet"])
 
     path = local_path(location)
     assert path is not None
@@ -72,7 +73,7 @@ def test_files_are_placed_on_another_file_system_too(lake: Lake, load_: StagedTa
         "raw.elsewhere", lake.table("raw.numbers").schema(), location=f"file://{elsewhere}"
     )
     try:
-        location = place(load_.files[0], moved, "new.parquet")
+        (location,) = place(load_.files[:1], moved, ["new.parquet"])
 
         path = local_path(location)
         assert path is not None
@@ -89,16 +90,16 @@ def test_of_several_files_none_stays_where_one_cannot_be_placed(lake: Lake, tabl
     load_.files[1].path.unlink()
 
     with pytest.raises(FileNotFoundError):
-        place_all(load_.files, table, ["one.parquet", "two.parquet"])
+        place(load_.files, table, ["one.parquet", "two.parquet"])
 
     assert lake.data_files() == before
 
 
 def test_a_removed_file_may_be_gone_already(table: Table, load_: StagedTable) -> None:
-    location = place(load_.files[0], table, "new.parquet")
+    (location,) = place(load_.files[:1], table, ["new.parquet"])
 
     for _ in range(2):
-        remove([location], table.io)
+        assert delete_all([location], table.io) == []
 
     path = local_path(location)
     assert path is not None
@@ -106,7 +107,7 @@ def test_a_removed_file_may_be_gone_already(table: Table, load_: StagedTable) ->
 
 
 def test_a_file_that_cannot_be_deleted_does_not_keep_the_others(table: Table, load_: StagedTable) -> None:
-    location = place(load_.files[0], table, "new.parquet")
+    (location,) = place(load_.files[:1], table, ["new.parquet"])
     folder = f"{table.location()}/data"
 
     assert delete_all([folder, location], table.io) == [folder]

@@ -1,17 +1,19 @@
-"""Staged files to their place in the warehouse, and back out again when a load did not land."""
+"""Staged files to their place in the warehouse, linked or uploaded; and out of it when a load did not land."""
 
 from __future__ import annotations
 
 import logging
 import os
+import random
 import shutil
+import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import (
     StatisticsCollector,
@@ -25,54 +27,52 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Record
 from pyiceberg.types import DecimalType
 
-from floe_ingestion.iceberg.upload import upload_all
+from floe_ingestion.classify import classify
+from floe_ingestion.errors import CatalogUnavailable, TransientError
 from floe_ingestion.staging import StagedFile
 
 logger = logging.getLogger(__name__)
 
+_FILES_AT_ONCE = 4
+"""An object goes up in parts, which Arrow's client and s3fs send side by side as well."""
 _DELETES_AT_ONCE = 8
+_CHUNK = 8 * 1024 * 1024
+_ATTEMPTS = 4
+_LONGEST_WAIT = 8.0
+"""Of an upload; seconds between two of them."""
 
 
-def place(file: StagedFile, table: Table, name: str) -> str:
-    """Move `file` to the table's data folder as `name`; its location there."""
-    return place_all([file], table, [name])[0]
+def place(files: Sequence[StagedFile], table: Table, names: Sequence[str]) -> list[str]:
+    """Put `files` into the table's data folder under these names, all or none; their locations there.
 
-
-def place_all(files: Sequence[StagedFile], table: Table, names: Sequence[str]) -> list[str]:
-    """Move `files` to the table's data folder under these names, all or none; their locations there."""
+    A file appears there when it is whole, so a process that is killed leaves none half written.
+    """
     provider = table.location_provider()
     locations = [provider.new_data_location(name) for name in names]
-    uploads: list[tuple[Path, str]] = []
-    moved: list[str] = []
-    for file, location in zip(files, locations, strict=True):
-        if (local := local_path(location)) is None:
-            uploads.append((file.path, location))
-            continue
+    with ThreadPoolExecutor(max_workers=_FILES_AT_ONCE) as workers:
+        running = {
+            workers.submit(_put, file.path, table.io, location): location
+            for file, location in zip(files, locations, strict=True)
+        }
         try:
-            _link(file.path, local)
+            for done in as_completed(running):
+                done.result()
         except BaseException:
-            delete_all(moved, table.io)
+            begun = [location for future, location in running.items() if not future.cancel()]
+            wait(running)
+            delete_all(begun, table.io)
             raise
-        moved.append(location)
-    upload_all(uploads, table.io, discard=lambda begun: delete_all(begun, table.io))
     return locations
 
 
-def remove(locations: Iterable[str], io: FileIO) -> None:
-    """Delete files that no snapshot names; one that is gone already is no error."""
-    for location in locations:
-        try:
-            io.delete(location)
-        except FileNotFoundError:
-            continue
-
-
 def delete_all(locations: Iterable[str], io: FileIO) -> list[str]:
-    """Delete many files that no snapshot names, side by side; the locations where that failed."""
+    """Delete files that no snapshot names, side by side; the locations where that failed. One may be gone already."""
 
     def delete(location: str) -> str | None:
         try:
-            remove([location], io)
+            io.delete(location)
+        except FileNotFoundError:
+            return None
         except Exception as error:  # whatever a storage raises: one file must not keep the others
             logger.warning("%s could not be deleted: %s", location, error)
             return location
@@ -124,11 +124,11 @@ def local_path(location: str) -> Path | None:
     return Path(location) if parts.scheme == "" else None
 
 
-def read_back(files: Iterable[StagedFile]) -> Iterable[pq.RecordBatch]:
-    """The rows of staged files, in bounded memory."""
-    for file in files:
-        with pq.ParquetFile(file.path) as parquet:
-            yield from parquet.iter_batches()
+def _put(path: Path, io: FileIO, location: str) -> None:
+    if (local := local_path(location)) is not None:
+        _link(path, local)
+    else:
+        _upload(path, io, location)
 
 
 def _link(path: Path, to: Path) -> None:
@@ -144,3 +144,30 @@ def _link(path: Path, to: Path) -> None:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def _upload(path: Path, io: FileIO, location: str) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return _send(path, io, location)
+        except Exception as error:
+            if attempt == _ATTEMPTS or not isinstance(classify(error, location), TransientError):
+                raise
+            logger.info("%s: uploading again after attempt %s: %s", location, attempt, error)
+            time.sleep(min(0.5 * 2**attempt, _LONGEST_WAIT) * random.uniform(0.5, 1.0))
+
+
+def _send(path: Path, io: FileIO, location: str) -> None:
+    target = io.new_output(location).create(overwrite=True)
+    try:
+        with path.open("rb") as source:
+            shutil.copyfileobj(source, target, _CHUNK)
+    except BaseException:
+        # fsspec can drop what was sent; Arrow cannot, and what closing may let appear is discarded by the caller.
+        with suppress(Exception):
+            getattr(target, "discard", target.close)()
+        raise
+    target.close()
+    sent, arrived = path.stat().st_size, len(io.new_input(location))
+    if arrived != sent:
+        raise CatalogUnavailable(f"{location}: {sent} bytes were sent and {arrived} have arrived.")
