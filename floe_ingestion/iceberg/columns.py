@@ -11,7 +11,7 @@ from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table.name_mapping import MappedField, NameMapping
 
 from floe_ingestion.errors import ConfigurationError, KeyViolation
-from floe_ingestion.iceberg.types import carried
+from floe_ingestion.iceberg.types import carried, fields_of
 from floe_ingestion.spec import ColumnSpec, TableSpec
 
 _VARIANTS: tuple[tuple[tuple[type[ice.IcebergType], ...], str], ...] = (
@@ -95,19 +95,9 @@ def iceberg_type(name: str, type_: pa.DataType) -> ice.IcebergType | None:
     numbers = iter(range(1, 10_000))
 
     def mapped(field: pa.Field) -> MappedField:
-        children = [mapped(child) for child in _children(field.type)]
+        children = [mapped(child) for child in fields_of(field.type)]
         return MappedField(field_id=next(numbers), names=[field.name], fields=children)
 
     # pyiceberg's public conversion wants ids; the ones given here are replaced when the type joins a schema.
     field = pa.field(name, arrow)
     return pyarrow_to_schema(pa.schema([field]), name_mapping=NameMapping([mapped(field)])).fields[0].field_type
-
-
-def _children(type_: pa.DataType) -> list[pa.Field]:
-    if pa.types.is_struct(type_):
-        return list(type_)
-    if pa.types.is_map(type_):
-        return [type_.key_field.with_name("key"), type_.item_field.with_name("value")]
-    if pa.types.is_list(type_):
-        return [type_.value_field.with_name("element")]
-    return []

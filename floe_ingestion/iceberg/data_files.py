@@ -16,7 +16,7 @@ from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 from pyiceberg.table import FileScanTask, Table
 
 from floe_ingestion.iceberg.row_sets import RowSet
-from floe_ingestion.iceberg.types import cast
+from floe_ingestion.iceberg.types import cast, fields_of
 
 _FIELD_ID = b"PARQUET:field_id"
 _VALUES_AT_ONCE = 500_000
@@ -111,23 +111,11 @@ def _alike(source: pa.Field, target: pa.Field) -> bool:
     """Whether a cast by name gives what field ids say."""
     if _id(source) != _id(target):
         return False
-    inner, outer = _children(source.type), _children(target.type)
-    if (inner is None) != (outer is None):
+    inner, outer = {child.name: child for child in fields_of(source.type)}, fields_of(target.type)
+    if bool(inner) != bool(outer):
         return False
-    if inner is None or outer is None:
-        return True
     ids = {_id(child) for child in inner.values()}
-    return all(_alike(inner[name], child) if name in inner else _id(child) not in ids for name, child in outer.items())
-
-
-def _children(type_: pa.DataType) -> dict[str, pa.Field] | None:
-    if pa.types.is_struct(type_):
-        return {field.name: field for field in type_}
-    if pa.types.is_map(type_):
-        return {"key": type_.key_field, "value": type_.item_field}
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
-        return {"element": type_.value_field}
-    return None
+    return all(_alike(inner[child.name], child) if child.name in inner else _id(child) not in ids for child in outer)
 
 
 def _id(field: pa.Field) -> bytes | None:

@@ -20,7 +20,7 @@ from pyiceberg.types import BooleanType, DoubleType, FloatType, IcebergType, Lon
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.iceberg.inspection import Inspection
-from floe_ingestion.iceberg.types import cast
+from floe_ingestion.iceberg.types import cast, plain
 
 _COUNT = "__floe_count"
 _IN_MEMORY = 1_000_000
@@ -80,7 +80,7 @@ def strangers(inspection: Inspection, field: NestedField, accepted: Sequence[Any
     known: pa.Array | None = None
     for task in inspection.view.tasks:
         for batch in inspection.batches(task, [field.name]):
-            values = _storage(batch.column(0))
+            values = plain(batch.column(0))
             known = _values(accepted, values.type, field) if known is None else known
             strange = values.filter(pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, value_set=known))))
             rows += len(strange)
@@ -112,7 +112,7 @@ def _count(batches: Sequence[pa.RecordBatch], names: list[str]) -> pa.Table:
 
 
 def _without_nulls(batch: pa.RecordBatch, names: list[str]) -> pa.RecordBatch:
-    columns = [_storage(batch.column(name)) for name in names]
+    columns = [plain(batch.column(name)) for name in names]
     whole = reduce(pc.and_, [pc.is_valid(column) for column in columns])
     return pa.RecordBatch.from_arrays(columns, names=names).filter(whole)
 
@@ -139,8 +139,7 @@ def _shard_of(piece: pa.Table, key: Sequence[NestedField], shards: int) -> pa.Ar
     """The same number for the same key."""
     numbers = pa.repeat(pa.scalar(0, pa.int64()), piece.num_rows)
     for field in key:
-        values = piece[field.name].combine_chunks()
-        hashed = _hash(values, field.field_type, shards)
+        hashed = _hash(plain(piece[field.name]), field.field_type, shards)
         numbers = pc.add(pc.multiply(numbers, 31), hashed)
         numbers = pc.subtract(numbers, pc.multiply(pc.divide(numbers, shards), shards))
     return numbers
@@ -155,7 +154,7 @@ def _hash(values: pa.Array, type_: IcebergType, shards: int) -> pa.Array:
     bucket = BucketTransform(num_buckets=shards)
     if not bucket.can_transform(type_):
         raise ConfigurationError(f"a {type_} cannot be part of a unique key. Name columns of plain values")
-    return _storage(bucket.pyarrow_transform(type_)(values)).cast(pa.int64())
+    return plain(bucket.pyarrow_transform(type_)(values)).cast(pa.int64())
 
 
 def _values(accepted: Sequence[Any], type_: pa.DataType, field: NestedField) -> pa.Array:
@@ -170,9 +169,3 @@ def _values(accepted: Sequence[Any], type_: pa.DataType, field: NestedField) -> 
                 f"Write values of the column's type"
             ) from error
     return pa.concat_arrays(found)
-
-
-def _storage(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """A plain array of what Arrow groups and compares by."""
-    plain = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return plain.storage if isinstance(plain, pa.ExtensionArray) else plain

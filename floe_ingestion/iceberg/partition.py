@@ -30,6 +30,7 @@ from pyiceberg.transforms import (
 )
 
 from floe_ingestion.errors import ConfigurationError
+from floe_ingestion.iceberg.types import plain
 from floe_ingestion.spec import PartitionsSpec, TableSpec
 from floe_ingestion.spec_terms import term_of
 from floe_ingestion.staging import ColumnKind, Window
@@ -98,9 +99,7 @@ def any_window_filter(windows: Sequence[Window], schema: Schema) -> BooleanExpre
 
 def inside(window: Window, rows: pa.RecordBatch | pa.Table, schema: Schema) -> pa.Array:
     """Which of `rows` lie in `window`; null where a value that would tell it is null."""
-    values = rows.column(window.column)
-    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    mask = window_mask(window, values, schema.find_field(window.column).field_type)
+    mask = window_mask(window, plain(rows.column(window.column)), schema.find_field(window.column).field_type)
     return mask if window.also is None else pc.and_kleene(mask, inside(window.also, rows, schema))
 
 
@@ -153,9 +152,7 @@ def _partition_values(batch: pa.RecordBatch, field: PartitionField, schema: Sche
         column = pc.struct_field(column, part)
     if pa.types.is_large_binary(column.type):
         column = column.cast(pa.binary())  # pyiceberg truncates no other
-    values = field.transform.pyarrow_transform(schema.find_type(field.source_id))(column)
-    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return values.storage if isinstance(values, pa.ExtensionArray) else values
+    return plain(field.transform.pyarrow_transform(schema.find_type(field.source_id))(column))
 
 
 def _of_window(spec: TableSpec, schema: Schema) -> list[tuple[str, Transform[Any, Any]]]:

@@ -60,7 +60,8 @@ def cast(values: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> pa.Array | p
     if pa.types.is_struct(type_) and pa.types.is_struct(values.type):
         return _cast_struct(values, type_)
     if _is_list(type_) and _is_list(values.type):
-        return _cast_list(values, type_)
+        # Not by Arrow's own cast: of a slice of a list view, 26.0 makes wrong lists.
+        return with_elements(values, cast(values.flatten(), type_.value_type), type_)
     if pa.types.is_decimal(type_) and pa.types.is_integer(values.type):
         # Arrow asks for room for every possible integer; only the values that are there have to fit.
         values = values.cast(pa.decimal128(_LARGEST_DECIMAL, type_.scale))
@@ -72,6 +73,30 @@ def cast(values: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> pa.Array | p
         # Arrow would take the 16 bytes for those of a text.
         return pa.array([str(value) if value is not None else None for value in values.to_pylist()], type_)
     return values.cast(type_)
+
+
+def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One array of what Arrow groups and compares by: of a uuid, its bytes."""
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return whole.storage if isinstance(whole, pa.ExtensionArray) else whole
+
+
+def fields_of(type_: pa.DataType) -> list[pa.Field]:
+    """The fields inside of a type, under Iceberg's names for them; none inside of a plain one."""
+    if pa.types.is_struct(type_):
+        return list(type_)
+    if pa.types.is_map(type_):
+        return [type_.key_field.with_name("key"), type_.item_field.with_name("value")]
+    lists = pa.types.is_list(type_) or pa.types.is_large_list(type_)
+    return [type_.value_field.with_name("element")] if lists else []
+
+
+def with_elements(values: pa.Array, elements: pa.Array, type_: pa.DataType) -> pa.Array:
+    """Lists of `type_` that are as long as `values`, of what `elements` has in a row."""
+    lengths = pc.fill_null(pc.list_value_length(values), 0)
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths).cast(pa.int64())])
+    made = pa.LargeListArray.from_arrays(offsets, elements, mask=values.is_null())
+    return made.cast(type_) if made.type != type_ else made
 
 
 def _carried_timestamp(type_: pa.DataType) -> pa.DataType:
@@ -200,12 +225,3 @@ def _cast_struct(values: pa.Array, type_: pa.DataType) -> pa.Array:
         for field in type_
     ]
     return pa.StructArray.from_arrays(children, fields=list(type_), mask=values.is_null())
-
-
-def _cast_list(values: pa.Array, type_: pa.DataType) -> pa.Array:
-    # Not by Arrow's own cast: of a slice of a list view, 26.0 makes wrong lists.
-    elements = cast(values.flatten(), type_.value_type)
-    lengths = pc.fill_null(pc.list_value_length(values), 0)
-    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths).cast(pa.int64())])
-    made = pa.LargeListArray.from_arrays(offsets, elements, mask=values.is_null())
-    return made.cast(type_) if made.type != type_ else made

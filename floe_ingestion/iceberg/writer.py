@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from floe_ingestion.errors import OutsideWindow
+from floe_ingestion.iceberg.inside import filled
 from floe_ingestion.iceberg.partition import inside, split
-from floe_ingestion.iceberg.required import filled
 from floe_ingestion.iceberg.schema import SchemaPlan
+from floe_ingestion.iceberg.types import plain
 from floe_ingestion.staging import StagedFile, Window
 
 _ARRIVAL = "__floe_arrival"
@@ -273,9 +274,8 @@ def _repeating(rows: pa.Table) -> list[str] | bool:
     if any(pa.types.is_nested(field.type) for field in rows.schema):
         return True
     sample = rows.slice(0, _SAMPLE_ROWS).combine_chunks().to_batches()[0]
-    # Of an extension type, such as uuid, Arrow compares the storage only.
-    values = {name: getattr(array, "storage", array) for name, array in zip(sample.schema.names, sample, strict=True)}
-    return [name for name, array in values.items() if len(array.unique()) <= sample.num_rows * _MOST_DISTINCT]
+    most = sample.num_rows * _MOST_DISTINCT
+    return [name for name, array in zip(sample.schema.names, sample, strict=True) if len(plain(array).unique()) <= most]
 
 
 def write_files(
