@@ -6,16 +6,15 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from pydantic import Field, model_validator
 
 from floe_ingestion.classify import lake_errors
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import did_you_mean
-from floe_ingestion.iceberg.settings import Settings, given, needs, settings
+from floe_ingestion.iceberg.settings import BuiltIn, Settings, given, needs, require_both_keys
 from floe_ingestion.plugins import CatalogPlugin
-from floe_ingestion.version import __version__
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -31,19 +30,12 @@ class CatalogSettings(Settings):
 
     name: str = Field(default="floe", min_length=1)
     """What the catalog calls itself. Spark and others that share a `sql` catalog must use the same name."""
-    home: str | None = Field(default=None, repr=False)
-    """Given by the run: where everything lives that has no other place."""
 
 
-class BuiltInCatalog(CatalogPlugin, Generic[Config]):
+class BuiltInCatalog(BuiltIn[Config], CatalogPlugin):
     """Validates what it is given, and opens a pyiceberg catalog with it."""
 
-    version = __version__
-    floe_api_version = "1.0"
-    config_model: ClassVar[type[CatalogSettings]]
-
-    def get_config_schema(self) -> type[CatalogSettings]:
-        return self.config_model
+    kind = "catalog"
 
     def connect(self, config: Mapping[str, Any]) -> Catalog:
         """The catalog.
@@ -53,10 +45,6 @@ class BuiltInCatalog(CatalogPlugin, Generic[Config]):
         found = self.settings(config)
         with lake_errors(f"the {self.name} catalog"):
             return self.open(found)
-
-    def settings(self, config: Mapping[str, Any]) -> Config:
-        """`config` as this catalog's model; raises ConfigurationError."""
-        return cast(Config, settings(self.config_model, config, "catalog", self.name))
 
     @abstractmethod
     def open(self, config: Config) -> Catalog:
@@ -120,8 +108,7 @@ class GlueSettings(CatalogSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> GlueSettings:
-        if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise ValueError("`access_key_id` and `secret_access_key` go together. Write both, or neither")
+        require_both_keys(self.access_key_id, self.secret_access_key)
         return self
 
 

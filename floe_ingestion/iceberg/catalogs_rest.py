@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.iceberg.catalogs import BuiltInCatalog, CatalogSettings
-from floe_ingestion.iceberg.settings import given, needs
+from floe_ingestion.iceberg.settings import given, needs, require_both_keys
 from floe_ingestion.spec import StrictModel
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ class SigV4(StrictModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> SigV4:
-        if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise ValueError("`access_key_id` and `secret_access_key` go together. Write both, or neither")
+        require_both_keys(self.access_key_id, self.secret_access_key)
         return self
 
 
@@ -112,47 +111,37 @@ class RestCatalogPlugin(BuiltInCatalog[RestSettings]):
 
     name = "rest"
     description = "Iceberg REST catalog"
-    config_model = RestSettings
+    config_model: ClassVar[type[RestSettings]] = RestSettings
     knows_locations = True
 
     def open(self, config: RestSettings) -> Catalog:
-        return open_rest(config)
+        if config.sigv4 is not None:
+            needs("boto3", "s3", "`sigv4`")
+        from floe_ingestion.iceberg.rest_client import RestClient
+
+        own_endpoint: dict[str, str] = {}
+        if config.endpoint_override:
+            kept = ("s3.endpoint", "s3.force-virtual-addressing")
+            own_endpoint = {key: config.properties[key] for key in kept if key in config.properties}
+            if "s3.endpoint" not in own_endpoint:
+                raise ConfigurationError(
+                    "plugins.catalog.config.endpoint_override: there is no endpoint that could win over the server's. "
+                    "Write `endpoint` in the config of an s3 storage, or remove endpoint_override."
+                )
+        delegation = config.access_delegation != "none"
+        return RestClient(config.name, rest_properties(config), own_endpoint, delegation, config.timeout)
 
 
-class PolarisCatalogPlugin(BuiltInCatalog[PolarisSettings]):
+class PolarisCatalogPlugin(RestCatalogPlugin):
     """`polaris`: Apache Polaris."""
 
     name = "polaris"
     description = "Apache Polaris"
     config_model = PolarisSettings
-    knows_locations = True
-
-    def open(self, config: PolarisSettings) -> Catalog:
-        return open_rest(config)
-
-
-def open_rest(config: RestSettings) -> Catalog:
-    """The pyiceberg catalog that `config` describes."""
-    if config.sigv4 is not None:
-        needs("boto3", "s3", "`sigv4`")
-    from floe_ingestion.iceberg.rest_client import RestClient
-
-    own_endpoint: dict[str, str] = {}
-    if config.endpoint_override:
-        kept = ("s3.endpoint", "s3.force-virtual-addressing")
-        own_endpoint = {key: config.properties[key] for key in kept if key in config.properties}
-        if "s3.endpoint" not in own_endpoint:
-            raise ConfigurationError(
-                "plugins.catalog.config.endpoint_override: there is no endpoint that could win over the server's. "
-                "Write `endpoint` in the config of an s3 storage, or remove endpoint_override."
-            )
-    delegation = config.access_delegation != "none"
-    return RestClient(config.name, rest_properties(config), own_endpoint, delegation, config.timeout)
 
 
 def rest_properties(config: RestSettings) -> dict[str, Any]:
     """What pyiceberg's REST catalog is given."""
-    token_server = config.oauth2_server_uri or f"{config.uri.rstrip('/')}{_TOKEN_PATH}"
     found: dict[str, Any] = given(
         uri=config.uri,
         warehouse=config.warehouse,
@@ -164,7 +153,7 @@ def rest_properties(config: RestSettings) -> dict[str, Any]:
         resource=config.resource,
     )
     if config.sigv4 is None and config.auth is None:
-        found["oauth2-server-uri"] = token_server
+        found["oauth2-server-uri"] = config.oauth2_server_uri or f"{config.uri.rstrip('/')}{_TOKEN_PATH}"
     if config.sigv4 is not None:
         found |= _sigv4_properties(config.sigv4)
     if config.auth is not None:

@@ -6,15 +6,14 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 from urllib.parse import unquote
 
 from pydantic import Field, model_validator
 
 from floe_ingestion.errors import ConfigurationError
-from floe_ingestion.iceberg.settings import Settings, given, needs, settings
+from floe_ingestion.iceberg.settings import BuiltIn, Settings, given, needs, require_both_keys
 from floe_ingestion.plugins import StoragePlugin
-from floe_ingestion.version import __version__
 
 FSSPEC = "pyiceberg.io.fsspec.FsspecFileIO"
 _HOUR = 3600
@@ -34,13 +33,8 @@ class StorageSettings(Settings):
         """pyiceberg's FileIO properties."""
 
 
-class _BuiltInStorage(StoragePlugin, Generic[Config]):
-    version = __version__
-    floe_api_version = "1.0"
-    config_model: ClassVar[type[StorageSettings]]
-
-    def get_config_schema(self) -> type[StorageSettings]:
-        return self.config_model
+class _BuiltInStorage(BuiltIn[Config], StoragePlugin):
+    kind = "storage"
 
     def warehouse(self, config: Mapping[str, Any]) -> str:
         """The warehouse as a URI."""
@@ -51,18 +45,12 @@ class _BuiltInStorage(StoragePlugin, Generic[Config]):
         found = self.settings(config)
         return {**found.file_io(), **found.properties}
 
-    def settings(self, config: Mapping[str, Any]) -> Config:
-        """`config` as this storage's model; raises ConfigurationError."""
-        return cast(Config, settings(self.config_model, config, "storage", self.name))
-
 
 class LocalSettings(StorageSettings):
     """Tables in a folder of this machine, or of one that it has mounted."""
 
     path: str | None = Field(default=None, min_length=1, examples=["/data/warehouse"])
     """The folder; by default `warehouse` in `home`."""
-    home: str | None = Field(default=None, repr=False)
-    """Given by the run: where everything lives that has no other place."""
 
     def location(self) -> str:
         if self.path is None and self.home is None:
@@ -82,7 +70,6 @@ class LocalSettings(StorageSettings):
 
 
 class _BucketSettings(StorageSettings):
-    home: str | None = Field(default=None, repr=False)
     prefix: str = ""
     """The folder of the warehouse in there; the whole of it by default."""
 
@@ -121,8 +108,7 @@ class S3Settings(_BucketSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> S3Settings:
-        if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise ValueError("`access_key_id` and `secret_access_key` go together. Write both, or neither")
+        require_both_keys(self.access_key_id, self.secret_access_key)
         if self.session_token is not None and self.access_key_id is None:
             raise ValueError("`session_token` goes with `access_key_id` and `secret_access_key`. Write all three")
         if self.path_style and self.endpoint is None:
