@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from pyiceberg.exceptions import CommitFailedException, ResolveError
 from pyiceberg.schema import Schema, promote
@@ -33,10 +32,11 @@ from floe_ingestion.errors import ConfigurationError, PermanentError
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg.expire import unnamed
 from floe_ingestion.iceberg.placing import delete_all
-from floe_ingestion.iceberg.report import LOAD_ID, PARTITION, RUN_ID, summary_of
+from floe_ingestion.iceberg.report import LOAD_ID, PARTITION, RUN_ID, committed_at, summary_of
 from floe_ingestion.iceberg.tables import name_of
 
 PREFIX = "audit-"
+_RETENTION = {"max_ref_age_ms", "max_snapshot_age_ms", "min_snapshots_to_keep"}
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,6 @@ def one_branch(table: Table, branch: str | None) -> str:
     return branch or known[0]
 
 
-_RETENTION = {"max_ref_age_ms", "max_snapshot_age_ms", "min_snapshots_to_keep"}
-
-
 def _found(table: Table) -> Iterator[AuditBranch]:
     for name in table.metadata.refs:
         if not name.startswith(PREFIX):
@@ -155,7 +152,7 @@ def _found(table: Table) -> Iterator[AuditBranch]:
         yield AuditBranch(
             branch=name,
             snapshot_id=snapshot.snapshot_id,
-            committed_at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, timezone.utc).isoformat(),
+            committed_at=committed_at(snapshot),
             run_id=summary.get(RUN_ID, ""),
             partition=summary.get(PARTITION, ""),
             rows_added=int(summary.get("added-records", 0)),

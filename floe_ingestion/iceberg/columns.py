@@ -40,13 +40,14 @@ def variant_name(column: str, type_: ice.IcebergType) -> str:
 
 def new_schema(spec: TableSpec, fields: list[ice.NestedField], key: Sequence[str]) -> Schema:
     """The schema of a new table: documented columns, key columns required and identifying."""
+    declared = declared_columns(spec)
     numbered = [
         ice.NestedField(
             number,
             field.name,
             field.field_type,
             required=field.name in key,
-            doc=_description(spec, field.name),
+            doc=declared[field.name].description if field.name in declared else None,
         )
         for number, field in enumerate(fields, start=1)
     ]
@@ -80,11 +81,6 @@ def parse_type(text: str, table: str, column: str) -> ice.IcebergType:
             f"{table}: column {column!r} is declared as {text!r}, which is no Iceberg type. Write one of: boolean, "
             f"int, long, float, double, decimal(p, s), date, time, timestamp, timestamptz, string, uuid, binary."
         ) from error
-
-
-def _description(spec: TableSpec, column: str) -> str | None:
-    declared = declared_columns(spec).get(column)
-    return declared.description if declared is not None else None
 
 
 def iceberg_type(name: str, type_: pa.DataType) -> ice.IcebergType | None:

@@ -141,7 +141,7 @@ class _Load:
         # On a branch, the columns of the load are not yet those of the table.
         made = pinned(transaction._table, snapshot_id)
         assert made is not None
-        landed = report.landed(made, snapshot_id, self.staged, plan, before, self.duplicates)
+        landed = report.landed(made, self.staged, plan, before, self.duplicates)
         if self._gate is None:
             return landed
         return release(self.catalog, self.staged, landed, self._gate, self._placed.values())

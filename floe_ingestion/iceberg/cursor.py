@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from pyiceberg.table import Table
@@ -85,11 +86,13 @@ def cut_off(metadata: TableMetadata, expired: set[int]) -> tuple[dict[str, str],
     return found, [name for name in metadata.properties if name.startswith(_BEFORE) and name not in known]
 
 
+def entries(state: dict[str, Any]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    """The cursors of dlt's state, by resource and cursor path."""
+    for resource, held in state.get("resources", {}).items():
+        for path, cursor in held.get("incremental", {}).items():
+            yield (resource, path), cursor
+
+
 def describe(text: str | None) -> dict[str, Any]:
     """The last value of each cursor path, for people; empty without a cursor."""
-    state = decode(text) if text else {}
-    return {
-        path: entry.get("last_value")
-        for resource in state.get("resources", {}).values()
-        for path, entry in resource.get("incremental", {}).items()
-    }
+    return {path: cursor.get("last_value") for (_, path), cursor in entries(decode(text) if text else {})}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from decimal import Decimal, InvalidOperation
@@ -13,11 +13,10 @@ from typing import Any
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import ancestors_of
 
 from floe_ingestion.errors import CommitConflict, ConfigurationError
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.iceberg.report import OPERATION
+from floe_ingestion.iceberg.report import OPERATION, committed_at, history_of
 from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot
 from floe_ingestion.iceberg.tables import name_of
 
@@ -40,17 +39,12 @@ class CursorChange:
 def describe(table: Table) -> dict[str, Any]:
     """The cursor of the main branch: last values, dlt's whole state, and the snapshot that brought it."""
     text = cursors.current(table)
-    bearer = next(
-        (each for each in ancestors_of(table.current_snapshot(), table.metadata) if cursors.carried(each) is not None),
-        None,
-    )
+    bearer = next((each for each in history_of(table) if cursors.carried(each) is not None), None)
     return {
         "table": name_of(table),
         "values": cursors.describe(text),
         "snapshot_id": bearer.snapshot_id if bearer is not None else None,
-        "committed_at": (
-            datetime.fromtimestamp(bearer.timestamp_ms / 1000, timezone.utc).isoformat() if bearer is not None else None
-        ),
+        "committed_at": committed_at(bearer) if bearer is not None else None,
         "state": cursors.decode(text) if text else {},
     }
 
@@ -110,7 +104,7 @@ def _send(table: Table, operation: str, before: str | None, after: str | None) -
 
 def _entry(table: str, state: dict[str, Any], path: str) -> dict[str, Any]:
     """The one cursor of `state` that `path` names."""
-    entries = dict(_entries(state))
+    entries = dict(cursors.entries(state))
     found = [name for name in entries if path in (name, name[1], ".".join(name))]
     if not entries:
         raise ConfigurationError(
@@ -121,12 +115,6 @@ def _entry(table: str, state: dict[str, Any], path: str) -> dict[str, Any]:
         what = "is the cursor of several resources" if found else "is no cursor of it"
         raise ConfigurationError(f"{table}: {path!r} {what}. Write one of: {known}.")
     return entries[found[0]]
-
-
-def _entries(state: dict[str, Any]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-    for resource, entry in state.get("resources", {}).items():
-        for path, cursor in entry.get("incremental", {}).items():
-            yield (resource, path), cursor
 
 
 def _typed(text: str, known: Any, path: str) -> Any:

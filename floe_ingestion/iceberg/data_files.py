@@ -7,7 +7,8 @@ structs as an empty one, and what is written anew must not be changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,8 +19,24 @@ from pyiceberg.table import FileScanTask, Table
 from floe_ingestion.iceberg.row_sets import RowSet
 from floe_ingestion.iceberg.types import cast, fields_of
 
+Item = TypeVar("Item")
+
 _FIELD_ID = b"PARQUET:field_id"
 _VALUES_AT_ONCE = 500_000
+
+
+def in_groups(items: Iterable[Item], size: Callable[[Item], int], most: int) -> Iterator[list[Item]]:
+    """`items` in groups of neighbours that are no larger than `most` together, or one that is larger by itself."""
+    group: list[Item] = []
+    together = 0
+    for item in items:
+        if group and together + size(item) > most:
+            yield group
+            group, together = [], 0
+        group.append(item)
+        together += size(item)
+    if group:
+        yield group
 
 
 def read_raw(table: Table, task: FileScanTask, columns: Sequence[str]) -> pa.Table:
@@ -36,7 +53,10 @@ def raw_pieces(table: Table, task: FileScanTask, columns: Sequence[str], rows_at
             yield _scan(table, columns).to_table([FileScanTask(task.file)])
             return
         names = [name for name in sources if name is not None]
-        for groups in _row_groups(file.metadata, rows_at_once):
+        groups_at_once = in_groups(
+            range(file.num_row_groups), lambda number: file.metadata.row_group(number).num_rows, rows_at_once
+        )
+        for groups in list(groups_at_once) or [[]]:  # a file without rows has columns all the same
             rows = file.read_row_groups(groups, columns=names)
             found = [_values(rows, name, field) for name, field in zip(sources, wanted, strict=True)]
             yield pa.table(found, schema=wanted)
@@ -66,20 +86,6 @@ def raw_batches(
         for batch in file.iter_batches(rows_at_once, columns=[name for name in sources if name is not None]):
             columns = [_values(batch, name, field) for name, field in zip(sources, wanted, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=wanted)
-
-
-def _row_groups(metadata: pq.FileMetaData, rows_at_once: int) -> Iterator[list[int]]:
-    """Row groups that are read together."""
-    groups: list[int] = []
-    rows = 0
-    for number in range(metadata.num_row_groups):
-        count = metadata.row_group(number).num_rows
-        if groups and rows + count > rows_at_once:
-            yield groups
-            groups, rows = [], 0
-        groups.append(number)
-        rows += count
-    yield groups
 
 
 def _values(rows: pa.Table | pa.RecordBatch, name: str | None, field: pa.Field) -> pa.Array | pa.ChunkedArray:

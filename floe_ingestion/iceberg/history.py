@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 from pyiceberg.table import Table
@@ -14,6 +13,7 @@ from floe_ingestion.iceberg.report import (
     OPERATION,
     PARTITION,
     RUN_ID,
+    committed_at,
     history_of,
     recorded_rows,
     summary_of,
@@ -53,7 +53,7 @@ def snapshots(table: Table) -> list[SnapshotRow]:
         found.append(
             SnapshotRow(
                 snapshot_id=snapshot.snapshot_id,
-                committed_at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, timezone.utc).isoformat(),
+                committed_at=committed_at(snapshot),
                 operation=summary.get(OPERATION) or (snapshot.summary.operation.value if snapshot.summary else ""),
                 run_id=summary.get(RUN_ID, ""),
                 partition=summary.get(PARTITION, ""),

@@ -7,7 +7,7 @@ column after the other until each is known to have changed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.table import FileScanTask, Table
 
-from floe_ingestion.iceberg.data_files import raw_batches, raw_pieces, raw_values, read_raw
+from floe_ingestion.iceberg.data_files import in_groups, raw_batches, raw_pieces, raw_values, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
 from floe_ingestion.iceberg.keys import FILE, POSITION, ROW, StagedRows
 from floe_ingestion.iceberg.row_sets import RowSet
@@ -47,7 +47,9 @@ class Matches:
         self.matches: dict[str, pa.Table] = {}
         """By data file: `POSITION` in it, ascending, and the first `ROW` that brings the key again."""
         self.tasks: dict[str, FileScanTask] = {}
-        for group in _groups(table.scan(row_filter=predicate).plan_files()):
+        # Of several files at once: enough for one look-up to pay, few enough to fit in memory.
+        tasks = table.scan(row_filter=predicate).plan_files()
+        for group in in_groups(tasks, lambda task: task.file.record_count, _KEYS_AT_ONCE):
             self._match(group)
 
     @property
@@ -154,20 +156,6 @@ class Matches:
         if name not in self.table.schema().column_names:
             return pc.is_null(new)  # a column that this load brings: where it is empty, nothing changed
         return _same(raw_values(self.table, self.tasks[path], name, match[POSITION].combine_chunks()), new)
-
-
-def _groups(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
-    """Files whose keys are looked up together: enough for one look-up to pay, few enough to fit in memory."""
-    group: list[FileScanTask] = []
-    rows = 0
-    for task in tasks:
-        if group and rows + task.file.record_count > _KEYS_AT_ONCE:
-            yield group
-            group, rows = [], 0
-        group.append(task)
-        rows += task.file.record_count
-    if group:
-        yield group
 
 
 def _without(match: pa.Table, rows: pa.Array) -> pa.Table:

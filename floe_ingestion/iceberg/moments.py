@@ -46,7 +46,7 @@ def with_columns_of(table: Table, transaction: Transaction) -> Table:
 
 def moment_of_load(table: Table | None, snapshot_id: int | None, load_id: str) -> Moment:
     """The table behind and before the load; a load that had nothing to write is behind and before itself."""
-    snapshot = _snapshot(table, snapshot_id)
+    snapshot = table.snapshot_by_id(snapshot_id) if table is not None and snapshot_id is not None else None
     if table is None or snapshot is None:
         return Moment(None)
     if summary_of(snapshot).get(LOAD_ID) == load_id:
@@ -79,7 +79,3 @@ def _moment(table: Table, behind: Snapshot, load: Snapshot) -> Moment:
     parent = load.parent_snapshot_id
     before = pinned(table, parent) if parent is not None else None
     return Moment(pinned(table, behind.snapshot_id), before, expired=parent is not None and before is None)
-
-
-def _snapshot(table: Table | None, snapshot_id: int | None) -> Snapshot | None:
-    return table.metadata.snapshot_by_id(snapshot_id) if table is not None and snapshot_id is not None else None

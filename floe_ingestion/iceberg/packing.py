@@ -12,6 +12,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask
 
+from floe_ingestion.iceberg.data_files import in_groups
 from floe_ingestion.iceberg.deletes import live_rows_of, only_of
 
 _SMALL = 0.75
@@ -87,7 +88,9 @@ def steps(tasks: Sequence[FileScanTask], packing: Packing, io: FileIO) -> Iterat
         partitions.setdefault(_partition(file.task), []).append(file)
     for files in partitions.values():
         rewritten: set[str] = set()
-        for group in _packed([file for file in files if _worth_a_look(file, packing)], packing.target_file_bytes):
+        looked_at = [file for file in files if _worth_a_look(file, packing)]
+        # Neighbours, so that what was written at one time stays together.
+        for group in in_groups(looked_at, lambda file: file.live_bytes, packing.target_file_bytes):
             if len(group) >= packing.min_files or any(file.deleted_share > packing.deleted_share for file in group):
                 rewritten.update(file.task.file.file_path for file in group)
                 yield _step(group)
@@ -101,18 +104,6 @@ def steps(tasks: Sequence[FileScanTask], packing: Packing, io: FileIO) -> Iterat
 def _worth_a_look(file: _File, packing: Packing) -> bool:
     small = file.task.file.file_size_in_bytes < packing.target_file_bytes * _SMALL
     return small or file.deleted_share > packing.deleted_share
-
-
-def _packed(files: Sequence[_File], size: int) -> Iterator[list[_File]]:
-    """Neighbours in groups of at most `size`, so that what was written at one time stays together."""
-    group: list[_File] = []
-    for file in files:
-        if group and sum(each.live_bytes for each in group) + file.live_bytes > size:
-            yield group
-            group = []
-        group.append(file)
-    if group:
-        yield group
 
 
 def _step(group: Sequence[_File]) -> Step:

@@ -66,11 +66,9 @@ def scan(table: Table, row_filter: BooleanExpression | None = None, part: Part =
     unknown = [name for name in part.columns if name not in schema.column_names]
     if unknown:
         raise _no_column(table, unknown[0], schema)
-    conditions = [AlwaysTrue() if row_filter is None else row_filter]
-    if part.row_filter is not None:
-        conditions.append(_parsed(table, part.row_filter, schema))
+    asked = AlwaysTrue() if part.row_filter is None else _parsed(table, part.row_filter, schema)
     return table.scan(
-        row_filter=And(*conditions) if len(conditions) > 1 else conditions[0],
+        row_filter=And(row_filter or AlwaysTrue(), asked),
         selected_fields=part.columns or ("*",),
         snapshot_id=snapshot_id,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -23,11 +24,9 @@ OPERATION = "floe.operation"
 """What a snapshot is that no load made: a compaction, or a cursor that was set by hand."""
 
 
-def landed(
-    table: Table, snapshot_id: int, staged: StagedTable, plan: Changes, before: Schema | None, duplicates: int
-) -> Landed:
-    """What the snapshot that this load made holds; `before` is the schema that it met, None for a new table."""
-    snapshot = table.snapshot_by_id(snapshot_id)
+def landed(table: Table, staged: StagedTable, plan: Changes, before: Schema | None, duplicates: int) -> Landed:
+    """What this load made of the table as it is now; `before` is the schema that it met, None for a new table."""
+    snapshot = table.current_snapshot()
     assert snapshot is not None
     return _described(table, snapshot, staged, plan, before, duplicates)
 
@@ -49,14 +48,18 @@ def landed_before(table: Table | None, staged: StagedTable, provenance: Provenan
 
 def history_of(table: Table | None) -> Iterator[Snapshot]:
     """The snapshots of the main branch, newest first; none without a table."""
-    current = table.current_snapshot() if table is not None else None
-    if table is not None and current is not None:
-        yield from ancestors_of(current, table.metadata)
+    if table is not None:
+        yield from ancestors_of(table.current_snapshot(), table.metadata)
 
 
 def summary_of(snapshot: Snapshot) -> Mapping[str, str]:
     """What a snapshot says of itself, beside its operation."""
     return snapshot.summary.additional_properties if snapshot.summary is not None else {}
+
+
+def committed_at(snapshot: Snapshot) -> str:
+    """ISO 8601, UTC."""
+    return datetime.fromtimestamp(snapshot.timestamp_ms / 1000, timezone.utc).isoformat()
 
 
 def find_snapshot(table: Table | None, provenance: Provenance, load_id: str | None = None) -> Snapshot | None:

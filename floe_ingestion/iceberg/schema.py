@@ -54,7 +54,8 @@ class SchemaPlan:
         self._sources: list[int | None] = []
         self._forbidden: list[tuple[int, Path]] = []
         """Columns, or fields inside of them, whose rows the contract keeps out."""
-        self._arrow: pa.Schema = pa.schema([])
+        self.arrow: pa.Schema = pa.schema([])
+        """The Arrow form of `schema`, with field ids."""
         if transaction is not None:
             self._refresh_arrow()
 
@@ -75,11 +76,6 @@ class SchemaPlan:
         """How rows are split into files; None before the first batch of a new table."""
         return self._transaction.table_metadata.spec() if self._transaction is not None else None
 
-    @property
-    def arrow(self) -> pa.Schema:
-        """The Arrow form of `schema`, with field ids."""
-        return self._arrow
-
     def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """`batch` in the table's columns and types; the schema grows where it has to.
 
@@ -91,11 +87,11 @@ class SchemaPlan:
         batch = self._without_forbidden_rows(batch)
         columns = [
             pa.nulls(batch.num_rows, field.type) if index is None else self._cast(batch.column(index), field)
-            for index, field in zip(self._sources, self._arrow, strict=True)
+            for index, field in zip(self._sources, self.arrow, strict=True)
         ]
         self._require_key(columns)
         self._require_values(columns)
-        return pa.RecordBatch.from_arrays(columns, schema=self._arrow)
+        return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
 
     def absorb(self, incoming: pa.Schema) -> None:
         """Let the schema take what `incoming` brings, and remember where each column comes from."""
@@ -114,7 +110,7 @@ class SchemaPlan:
                 update.union_by_name(Schema(*arriving))
         self._refresh_arrow()
         rejected = {name for name, _ in forbidden}
-        self._sources = [None if field.name in rejected else positions.get(field.name) for field in self._arrow]
+        self._sources = [None if field.name in rejected else positions.get(field.name) for field in self.arrow]
         self.came_as.update({name: incoming.field(index).name for name, index in positions.items()})
         self._forbidden += [(positions[name], ()) for name, mode in forbidden if mode == "discard_row"]
         self._incoming = incoming
@@ -222,7 +218,7 @@ class SchemaPlan:
 
     def _refresh_arrow(self) -> None:
         assert self.schema is not None
-        self._arrow = schema_to_pyarrow(self.schema)
+        self.arrow = schema_to_pyarrow(self.schema)
 
     def _with_constants(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         for name, value in self.constants.items():
@@ -255,7 +251,7 @@ class SchemaPlan:
             ) from error
 
     def _require_values(self, columns: list[pa.Array]) -> None:
-        if (found := missing(columns, self._arrow)) is not None:
+        if (found := missing(columns, self.arrow)) is not None:
             raise PermanentError(
                 f"{self.spec}: {found[1]} rows have no value in {found[0]!r}, which the table requires. Nothing was "
                 f"written. Correct them in the source, or make the column optional in the table."
@@ -263,12 +259,12 @@ class SchemaPlan:
 
     def _require_key(self, columns: list[pa.Array]) -> None:
         for name in self.key:
-            index = self._arrow.get_field_index(name)
+            index = self.arrow.get_field_index(name)
             if index < 0 or self._sources[index] is None:
                 inside = any("." in each for each in self.spec.primary_key)
                 raise KeyViolation(
                     f"{self.spec}: rows have no column {name!r}, which is their key. "
-                    f"Write `primary_key: <column>` with a column of: {', '.join(self._arrow.names)}."
+                    f"Write `primary_key: <column>` with a column of: {', '.join(self.arrow.names)}."
                     f"{' A value inside of a column is no key: make it a column in the source.' if inside else ''}"
                 )
             if columns[index].null_count:

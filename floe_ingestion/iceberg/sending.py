@@ -15,10 +15,10 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.update import AssertCurrentSchemaId
 
 from floe_ingestion.errors import OutcomeUnknown
 from floe_ingestion.iceberg import audit, report
-from floe_ingestion.iceberg.snapshot import plan_again_rather_than_replay
 from floe_ingestion.iceberg.tables import load_table
 from floe_ingestion.staging import Provenance, StagedTable
 from floe_ingestion.store_errors import disk_hint, verdict_on
@@ -58,7 +58,7 @@ class Sender:
         if self._branch is not None:
             audit.redirect(transaction, self._branch, creates)
         # A replay of what goes to a branch would go to main.
-        plan_again_rather_than_replay(transaction, always=self._branch is not None)
+        _plan_again_rather_than_replay(transaction, always=self._branch is not None)
         try:
             transaction.commit_transaction()
         except CONFLICTS:
@@ -98,3 +98,11 @@ def was_refused(error: BaseException) -> bool:
         return True
     verdict = verdict_on(error)
     return verdict is not None and not verdict.transient
+
+
+def _plan_again_rather_than_replay(transaction: Transaction, always: bool = False) -> None:
+    """Where the schema evolves: a replay after somebody else's change fails each time, for half a minute in all."""
+    if always or any(isinstance(each, AssertCurrentSchemaId) for each in transaction._requirements):
+        table = transaction._table
+        properties = {**table.metadata.properties, "commit.retry.num-retries": "0"}
+        table.metadata = table.metadata.model_copy(update={"properties": properties})

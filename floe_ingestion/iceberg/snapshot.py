@@ -20,7 +20,6 @@ from pyiceberg.manifest import (
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation, Summary
-from pyiceberg.table.update import AssertCurrentSchemaId
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
 from floe_ingestion.iceberg.tables import name_of
@@ -105,7 +104,7 @@ class LoadSnapshot(_OverwriteFiles):
     def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
         """Add what pyiceberg has no words for: delete files that come, and those that go with their data file."""
         added = [
-            self._delete_manifest(spec_id, [self._entry(file, ManifestEntryStatus.ADDED) for file in files])
+            self._delete_manifest(spec_id, [self._added(file) for file in files])
             for spec_id, files in _by_spec(self._changes.added_deletes).items()
         ]
         kept = (kept for manifest in manifests for kept in self._without_removed_deletes(manifest))
@@ -135,9 +134,9 @@ class LoadSnapshot(_OverwriteFiles):
                 writer.add_entry(entry)
         return writer.to_manifest_file()
 
-    def _entry(self, file: DataFile, status: ManifestEntryStatus) -> ManifestEntry:
+    def _added(self, file: DataFile) -> ManifestEntry:
         return ManifestEntry.from_args(
-            status=status,
+            status=ManifestEntryStatus.ADDED,
             snapshot_id=self._snapshot_id,
             sequence_number=None,
             file_sequence_number=None,
@@ -201,14 +200,6 @@ class _DeleteManifestWriter(ManifestWriterV2):
     @property
     def _meta(self) -> dict[str, str]:
         return {**super()._meta, "content": "deletes"}
-
-
-def plan_again_rather_than_replay(transaction: Transaction, always: bool = False) -> None:
-    """Where the schema evolves: a replay after somebody else's change fails each time, for half a minute in all."""
-    if always or any(isinstance(each, AssertCurrentSchemaId) for each in transaction._requirements):
-        table = transaction._table
-        properties = {**table.metadata.properties, "commit.retry.num-retries": "0"}
-        table.metadata = table.metadata.model_copy(update={"properties": properties})
 
 
 def _by_spec(files: Sequence[DataFile]) -> dict[int, list[DataFile]]:
