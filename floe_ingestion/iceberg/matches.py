@@ -108,14 +108,13 @@ class Matches:
     def _by_telling(self, columns: list[str], same: dict[str, pa.Table]) -> list[str]:
         """`columns`, those first that tell most of a file's first rows from the staged ones."""
         path, match = max(same.items(), key=lambda item: item[1].num_rows, default=("", None))
-        known = [name for name in columns if name in self.table.schema().column_names]
-        if match is None or match.num_rows == 0 or len(known) < _FEW_COLUMNS:
+        if match is None or match.num_rows == 0 or len(columns) < _FEW_COLUMNS:
             return columns
-        sample = next(raw_batches(self.table, self.tasks[path], known, _SAMPLE_ROWS))
+        sample = next(raw_batches(self.table, self.tasks[path], columns, _SAMPLE_ROWS))
         match = match.filter(pc.less(match[POSITION], sample.num_rows))
         positions, rows = match[POSITION].combine_chunks(), match[ROW].combine_chunks()
-        told = dict.fromkeys(columns, 0)
-        for name in known:
+        told: dict[str, int] = {}
+        for name in columns:
             new = self.rows.column(name).take(rows).combine_chunks()
             told[name] = pc.sum(pc.invert(_same(sample.column(name).take(positions), new))).as_py() or 0
         return sorted(columns, key=lambda name: -told[name])
@@ -153,8 +152,6 @@ class Matches:
 
     def _equal(self, path: str, name: str, match: pa.Table, staged: pa.ChunkedArray) -> pa.Array:
         new = staged.take(match[ROW]).combine_chunks()
-        if name not in self.table.schema().column_names:
-            return pc.is_null(new)  # a column that this load brings: where it is empty, nothing changed
         return _same(raw_values(self.table, self.tasks[path], name, match[POSITION].combine_chunks()), new)
 
 

@@ -22,7 +22,7 @@ from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 
 from floe_ingestion.errors import ContractBroken, KeyViolation, PermanentError, SchemaConflict
 from floe_ingestion.iceberg.columns import declared_columns, iceberg_type, new_schema, parse_type, variant_name
-from floe_ingestion.iceberg.inside import Path, holding, missing, split_new
+from floe_ingestion.iceberg.nested import Path, holding, missing, split_new
 from floe_ingestion.iceberg.partition import partition_spec
 from floe_ingestion.iceberg.types import cast, widened
 from floe_ingestion.naming import normalize_column

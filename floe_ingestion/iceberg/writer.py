@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from floe_ingestion.errors import OutsideWindow
-from floe_ingestion.iceberg.inside import filled
+from floe_ingestion.iceberg.nested import filled
 from floe_ingestion.iceberg.partition import inside, split
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.types import plain
@@ -238,7 +238,7 @@ class _PartitionFile:
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, schema=self.schema)
             self._writer = self._writer or self._begin(table)
-            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            self._writer.write_table(table, row_group_size=table.num_rows)
             self._rows += table.num_rows
         self._waiting, self._waiting_rows, self.buffered = [], 0, 0
         return freed
