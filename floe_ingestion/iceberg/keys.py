@@ -24,7 +24,7 @@ _NUMBER = "__floe_number"
 
 
 class StagedRows:
-    """The rows of staged files, one column at a time."""
+    """The rows of staged files, of which there is one at least, one column at a time."""
 
     def __init__(self, files: Sequence[StagedFile], key: Sequence[str], by: str | None = None) -> None:
         self.files, self.key = tuple(files), tuple(key)
@@ -39,12 +39,12 @@ class StagedRows:
     def schema(self) -> pa.Schema:
         """What the files hold together: later ones may have more columns and wider types; a uuid is its bytes."""
         schemas = [pq.read_schema(file.path) for file in self.files]
-        together = pa.unify_schemas(schemas, promote_options="permissive") if schemas else pa.schema([])
+        together = pa.unify_schemas(schemas, promote_options="permissive")
         return pa.schema([field.with_type(_comparable(field.type)) for field in together])
 
     @property
     def columns(self) -> list[str]:
-        """Names of all columns; none without files."""
+        """Names of all columns."""
         return list(self.schema.names)
 
     @property

@@ -57,12 +57,6 @@ class Matches:
         """The `ROW` of every match."""
         return pa.chunked_array([chunk for match in self.matches.values() for chunk in match[ROW].chunks], pa.int64())
 
-    @property
-    def rows_of_many(self) -> pa.Array:
-        """The staged rows whose key the table has several times: they take the place of all these, like one or not."""
-        counted = pc.value_counts(self.rows_matched.combine_chunks())
-        return counted.field("values").filter(pc.greater(counted.field("counts"), 1))
-
     def replaced(self, marked: pa.Array) -> int:
         """How many rows of the table staged ones that are not `marked` take the place of; the other matches just go."""
         there = pa.table([self.rows_matched], names=[ROW]).group_by(ROW).aggregate([([], "count_all")])
@@ -84,9 +78,11 @@ class Matches:
     def drop_unchanged(self, columns: list[str], cursor: str | None, marked: pa.Array) -> pa.Array:
         """Forget the matches whose row has the same in `columns`; the staged rows that bring nothing new.
 
-        `cursor`, if it is one of the columns, tells most changed rows.
+        Those `marked` say that their row goes, and are none of them. `cursor`, if it is one of the columns, tells
+        most changed rows.
         """
-        same = {path: _without(match, marked) for path, match in self.matches.items()}
+        news = pa.concat_arrays([marked, self._rows_of_many()])
+        same = {path: _without(match, news) for path, match in self.matches.items()}
         others = [name for name in columns if name != cursor]
         same = self._agreeing(same, [name for name in columns if name == cursor])
         same = self._agreeing(same, self._by_telling(others, same))
@@ -94,6 +90,11 @@ class Matches:
         for (path, _), rows in zip(same.items(), unchanged, strict=True):
             self.matches[path] = _without(self.matches[path], rows)
         return pa.concat_arrays(unchanged) if unchanged else pa.array([], pa.int64())
+
+    def _rows_of_many(self) -> pa.Array:
+        """The staged rows whose key the table has several times: they take the place of all these, like one or not."""
+        counted = pc.value_counts(self.rows_matched.combine_chunks())
+        return counted.field("values").filter(pc.greater(counted.field("counts"), 1))
 
     def _agreeing(self, found: dict[str, pa.Table], columns: list[str]) -> dict[str, pa.Table]:
         """Those of the matches whose row has the same values in `columns`."""

@@ -55,7 +55,7 @@ def without_duplicates(staged: StagedTable, folder: Path) -> tuple[tuple[StagedF
         return staged.files, 0
     cursor = staged.cursor_column if staged.cursor_column in rows.columns else None
     dropped = RowSet()
-    for part in parts(rows, folder, [*rows.key, *([cursor] if cursor else [])]):
+    for part in parts(rows, folder, [cursor] if cursor is not None else []):
         dropped |= RowSet.of(part.numbers(_superseded(part, cursor)))
     return staged_rows_of(staged.files, RowSet.first(rows.count) - dropped, folder), len(dropped)
 
@@ -116,8 +116,7 @@ class _Merging:
             self._unchanged |= RowSet.of(part.numbers(found.rows_matched.combine_chunks()))
             return
         if self._strategy == "upsert":
-            news = pa.concat_arrays([marked, found.rows_of_many])
-            same = found.drop_unchanged(self._columns, self._staged.cursor_column, news)
+            same = found.drop_unchanged(self._columns, self._staged.cursor_column, marked)
             self._unchanged |= RowSet.of(part.numbers(same))
         self._doomed.add(found.positions())
         self._updated += found.replaced(marked)

@@ -35,15 +35,15 @@ class _Part(StagedRows):
         return self.column(_ARRIVAL if _ARRIVAL in self.columns else _NUMBER)
 
 
-def parts(rows: StagedRows, folder: Path, columns: Sequence[str] = ()) -> Iterator[StagedRows]:
-    """`rows` in parts, with `columns` beside the key (all for none); what a part reads must be read before the next."""
+def parts(rows: StagedRows, folder: Path, columns: Sequence[str] | None = None) -> Iterator[StagedRows]:
+    """`rows` in parts, with `columns` beside the key, or all; what a part reads must be read before the next."""
     count = -(-rows.count // ROWS_AT_ONCE)
     if count <= 1:
         yield rows
         return
     with tempfile.TemporaryDirectory(prefix="parts-", dir=folder) as scratch:
         by, cuts = _cuts(rows, count)
-        names = list(dict.fromkeys([*rows.key, *columns])) if columns else rows.columns
+        names = list(dict.fromkeys([*rows.key, *columns])) if columns is not None else rows.columns
         for files in _split(rows, names, by, cuts, Path(scratch)):
             yield _Part(files, rows.key, by)
             pa.default_memory_pool().release_unused()
