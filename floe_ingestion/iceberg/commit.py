@@ -212,7 +212,7 @@ class _Load:
     def _changes_anything(self, transaction: Transaction, plan: Changes) -> bool:
         moved = self.staged.cursor is not None and self.staged.cursor != self.staged.cursor_before
         evolved = transaction.table_metadata.current_schema_id != transaction._table.metadata.current_schema_id
-        return bool(plan.files) or not plan.removal.empty or moved or evolved
+        return bool(plan.written or plan.removal.files) or moved or evolved
 
     def _stage(self, transaction: Transaction, plan: Changes) -> int:
         """Put everything into the transaction; the id of the snapshot that it will make."""

@@ -65,11 +65,6 @@ class Removal:
     rows: int = 0
     """Live rows that leave."""
 
-    @property
-    def empty(self) -> bool:
-        """Nothing leaves."""
-        return not self.files and not self.marked
-
 
 @dataclass(frozen=True)
 class Changes:

@@ -9,9 +9,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.iceberg.schema import SchemaPlan
-from floe_ingestion.iceberg.tables import load_table, properties_of
-from floe_ingestion.iceberg.writer import ParquetSink, WriteSettings
+from floe_ingestion.iceberg.open_load import OpenLoad
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import Landed, StagedTable, Window
 from floe_ingestion_tests.lake import Lake, Row
@@ -31,28 +29,14 @@ def staged(
 
     `cursor` is where it leaves a cursor called `id`; none by default.
     """
-    table = load_table(lake.catalog, spec.identifier)
-    plan = SchemaPlan(spec, table.transaction() if table is not None else None, key)
-    folder = private_folder(lake)
-    sink = ParquetSink(folder, plan, WriteSettings.of(properties_of(table, spec)), window)
-    try:
+    with OpenLoad(spec, lake.catalog, private_folder(lake), window) as load_:
+        load_.plan.key = tuple(key)
         for batch in batches:
-            sink.write(as_arrow(batch))
-        files = sink.close()
-    except BaseException:
-        sink.abort()
-        raise
-    return StagedTable(
-        table=spec,
-        files=files,
-        schema=plan.schema,
-        partition_spec=plan.partition_spec,
-        key=tuple(key),
-        window=window,
-        cursor_before=cursors.current(table) if cursor is not None else None,
-        cursor=cursors.encode(state(cursor)) if cursor is not None else None,
-        discarded=dict(sink.discarded),
-    )
+            load_.sink.write(as_arrow(batch))
+        load_.close()
+    if cursor is None:
+        return load_.staged()
+    return load_.staged(cursor_before=cursors.current(load_.table), cursor=cursors.encode(state(cursor)))
 
 
 def load(
