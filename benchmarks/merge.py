@@ -47,7 +47,7 @@ OURS = (
 from floe_ingestion.iceberg.commit import commit
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.tables import load_table
-from floe_ingestion.iceberg.writer import write_files
+from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.spec import TableSpec
 from floe_ingestion.staging import Provenance, StagedTable
 
@@ -56,7 +56,7 @@ def load(rows, disposition):
                      write_disposition=disposition)
     table = load_table(catalog, spec.identifier)
     plan = SchemaPlan(spec, table.transaction() if table is not None else None, ("id",))
-    files = write_files(home, plan, rows.to_batches())
+    files = write_files(home, plan, rows.to_batches(), WriteSettings())
     return commit(catalog, StagedTable(spec, files, plan.schema, plan.partition_spec, ("id",)), Provenance(), home)
 
 for start in range(0, TABLE_ROWS, TABLE_ROWS // 8):

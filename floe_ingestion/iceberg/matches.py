@@ -41,7 +41,7 @@ class Matches:
         table: Table,
         rows: StagedRows,
         predicate: BooleanExpression,
-        among: Callable[[FileScanTask], pa.Array] | None = None,
+        among: Callable[[FileScanTask], pa.Array] | None,
     ) -> None:
         self.table, self.rows, self._among = table, rows, among
         self.matches: dict[str, pa.Table] = {}

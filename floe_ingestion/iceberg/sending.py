@@ -57,8 +57,9 @@ class Sender:
         """
         if self._branch is not None:
             audit.redirect(transaction, self._branch, creates)
-        # A replay of what goes to a branch would go to main.
-        _plan_again_rather_than_replay(transaction, always=self._branch is not None)
+            _without_replays(transaction)  # which would go to main
+        elif any(isinstance(each, AssertCurrentSchemaId) for each in transaction._requirements):
+            _without_replays(transaction)  # which fail after somebody else's change, for half a minute in all
         try:
             transaction.commit_transaction()
         except CONFLICTS:
@@ -100,9 +101,8 @@ def was_refused(error: BaseException) -> bool:
     return verdict is not None and not verdict.transient
 
 
-def _plan_again_rather_than_replay(transaction: Transaction, always: bool = False) -> None:
-    """Where the schema evolves: a replay after somebody else's change fails each time, for half a minute in all."""
-    if always or any(isinstance(each, AssertCurrentSchemaId) for each in transaction._requirements):
-        table = transaction._table
-        properties = {**table.metadata.properties, "commit.retry.num-retries": "0"}
-        table.metadata = table.metadata.model_copy(update={"properties": properties})
+def _without_replays(transaction: Transaction) -> None:
+    """Let a conflict end the commit, so that it is planned again."""
+    table = transaction._table
+    properties = {**table.metadata.properties, "commit.retry.num-retries": "0"}
+    table.metadata = table.metadata.model_copy(update={"properties": properties})

@@ -279,7 +279,7 @@ def _repeating(rows: pa.Table) -> list[str] | bool:
 
 
 def write_files(
-    folder: Path, plan: SchemaPlan, batches: Iterable[pa.RecordBatch], settings: WriteSettings | None = None
+    folder: Path, plan: SchemaPlan, batches: Iterable[pa.RecordBatch], settings: WriteSettings
 ) -> tuple[StagedFile, ...]:
     """All of `batches` as Parquet files."""
     sink = ParquetSink(folder, plan, settings)
