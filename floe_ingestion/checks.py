@@ -168,7 +168,7 @@ def _subject(
     spec: TableSpec | None = None,
     partition: str = "",
 ) -> "Subject":
-    from floe_ingestion.iceberg.moments import moment_of_now, newest_partition
+    from floe_ingestion.iceberg.history import moment_of_now, newest_partition
     from floe_ingestion.iceberg.tables import load_table
     from floe_ingestion.verdict import Subject
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from floe_ingestion.classify import lake_errors
 from floe_ingestion.errors import GateFailed
 from floe_ingestion.iceberg.commit import commit
-from floe_ingestion.iceberg.moments import moment_of_load
+from floe_ingestion.iceberg.history import moment_of_load
 from floe_ingestion.judging import judge
 from floe_ingestion.pipeline import private_folder
 from floe_ingestion.staging import Landed, Provenance, StagedTable

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.formats import did_you_mean
+from floe_ingestion.iceberg.history import Moment
 from floe_ingestion.iceberg.inspection import Inspection, View, is_ordered
-from floe_ingestion.iceberg.moments import Moment
 from floe_ingestion.staging import Landed, StagedTable, Window
 
 if TYPE_CHECKING:

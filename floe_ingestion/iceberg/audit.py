@@ -31,8 +31,8 @@ from pyiceberg.types import NestedField
 from floe_ingestion.errors import ConfigurationError, PermanentError
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg.expire import unnamed
+from floe_ingestion.iceberg.history import LOAD_ID, PARTITION, RUN_ID, committed_at, summary_of
 from floe_ingestion.iceberg.placing import delete_all
-from floe_ingestion.iceberg.report import LOAD_ID, PARTITION, RUN_ID, committed_at, summary_of
 from floe_ingestion.iceberg.tables import name_of
 
 PREFIX = "audit-"

@@ -16,8 +16,9 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.iceberg import report
+from floe_ingestion.iceberg.history import ASSET, PARTITION, RUN_ID, has_landed, history_of, summary_of
 from floe_ingestion.iceberg.rejects import SUFFIX
+from floe_ingestion.iceberg.report import landed_before
 from floe_ingestion.iceberg.tables import load_table
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
@@ -39,7 +40,7 @@ def land_with_rejected(
     spec, beside = staged.table, staged.rejected.table
     by = replace(provenance, asset_key=f"{provenance.asset_key}{SUFFIX}")
     table = load_table(catalog, spec.identifier)
-    if report.landed_before(table, staged, provenance) is None:
+    if landed_before(table, staged, provenance) is None:
         land(_rejected_of(staged, table, load_table(catalog, beside.identifier), by), by)
     landed = land(staged, provenance)
     try:
@@ -58,11 +59,11 @@ def _rejected_of(staged: StagedTable, table: Table | None, beside: Table | None,
     earlier = [
         said[_OF_LOAD]
         for said in _unsettled(beside)
-        if said.get(report.RUN_ID) in runs
-        and said.get(report.PARTITION, "") == provenance.partition
-        and said.get(report.ASSET, "") == provenance.asset_key
+        if said.get(RUN_ID) in runs
+        and said.get(PARTITION, "") == provenance.partition
+        and said.get(ASSET, "") == provenance.asset_key
         and said[_OF_LOAD] != staged.load_id
-        and report.find_snapshot(table, Provenance(), said[_OF_LOAD]) is None
+        and not has_landed(table, said[_OF_LOAD])
     ]
     says = {_OF_LOAD: staged.load_id, _GIVEN_UP: ",".join(earlier)}
     if staged.cursor is not None and staged.cursor != staged.cursor_before:
@@ -83,7 +84,7 @@ def _given_up(staged: StagedTable, table: Table | None, beside: Table | None) ->
         said[_OF_LOAD]
         for said in _unsettled(beside)
         if said.get(_CURSOR_BEFORE, now) != now
-        and report.find_snapshot(table, Provenance(), said[_OF_LOAD]) is None
+        and not has_landed(table, said[_OF_LOAD])
         and _reaches_back_to(table, said[_SNAPSHOT_BEFORE])
     ]
     if not dead:
@@ -95,7 +96,7 @@ def _given_up(staged: StagedTable, table: Table | None, beside: Table | None) ->
 def _unsettled(beside: Table | None) -> Iterator[Mapping[str, str]]:
     """What the snapshots of rejected rows say, but those whose rows were taken away again."""
     gone: set[str] = set()
-    for said in map(report.summary_of, report.history_of(beside)):
+    for said in map(summary_of, history_of(beside)):
         gone.update(said.get(_GIVEN_UP, "").split(","))
         if _OF_LOAD in said and said[_OF_LOAD] not in gone:
             yield said
@@ -103,7 +104,7 @@ def _unsettled(beside: Table | None) -> Iterator[Mapping[str, str]]:
 
 def _reaches_back_to(table: Table | None, snapshot_id: str) -> bool:
     """Whether the table's history goes back so far without a gap: only then a load that is not in it never landed."""
-    found = list(report.history_of(table))
+    found = list(history_of(table))
     if snapshot_id == _NONE:
         return bool(found) and found[-1].parent_snapshot_id is None
     return any(str(snapshot.snapshot_id) == snapshot_id for snapshot in found)

@@ -26,11 +26,10 @@ from pyiceberg.table import Table, Transaction
 from floe_ingestion.classify import lake_errors
 from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor, TransientError
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.iceberg import placing, report
+from floe_ingestion.iceberg import history, placing, report
 from floe_ingestion.iceberg.beside import land_with_rejected
 from floe_ingestion.iceberg.deletes import delete_file
 from floe_ingestion.iceberg.merge import changes, without_duplicates
-from floe_ingestion.iceberg.moments import pinned, with_columns_of
 from floe_ingestion.iceberg.publishing import Gate, release
 from floe_ingestion.iceberg.rejects import rejected_table
 from floe_ingestion.iceberg.removal import Changes
@@ -125,7 +124,7 @@ class _Load:
         try:
             files = self._conforming(transaction)
             # With the columns that the load brings: its key, window or validity may be among them.
-            grown = with_columns_of(table, transaction) if table is not None else None
+            grown = history.with_columns_of(table, transaction) if table is not None else None
             plan = changes(grown, replace(self.staged, files=files), self.folder)
             if table is not None and not self._changes_anything(transaction, plan):
                 self.remove_placed()
@@ -139,7 +138,7 @@ class _Load:
         self._send(transaction, creates=table is None)
         self._remove_unused(plan)
         # On a branch, the columns of the load are not yet those of the table.
-        made = pinned(transaction._table, snapshot_id)
+        made = history.pinned(transaction._table, snapshot_id)
         assert made is not None
         landed = report.landed(made, self.staged, plan, before, self.duplicates)
         if self._gate is None:
@@ -250,10 +249,10 @@ class _Load:
         found = {
             **self.staged.says,
             **report.numbers(self.staged, plan),
-            report.LOAD_ID: self.staged.load_id,
-            report.RUN_ID: self.provenance.run_id,
-            report.PARTITION: self.provenance.partition,
-            report.ASSET: self.provenance.asset_key,
+            history.LOAD_ID: self.staged.load_id,
+            history.RUN_ID: self.provenance.run_id,
+            history.PARTITION: self.provenance.partition,
+            history.ASSET: self.provenance.asset_key,
             cursors.CURSOR: self.staged.cursor or "",
         }
         return {key: value for key, value in found.items() if value}

@@ -24,8 +24,8 @@ from floe_ingestion.errors import CommitConflict, OutcomeUnknown, PermanentError
 from floe_ingestion.iceberg import placing
 from floe_ingestion.iceberg.data_files import raw_batches
 from floe_ingestion.iceberg.deletes import delete_file, deleted_positions, live_positions, write_positions
+from floe_ingestion.iceberg.history import OPERATION
 from floe_ingestion.iceberg.packing import Packing, Step, deletes_by_file, steps
-from floe_ingestion.iceberg.report import OPERATION
 from floe_ingestion.iceberg.row_sets import rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.snapshot import FileChanges, RewriteSnapshot

@@ -16,7 +16,7 @@ from pyiceberg.table import Table
 
 from floe_ingestion.errors import CommitConflict, ConfigurationError
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.iceberg.report import OPERATION, committed_at, history_of
+from floe_ingestion.iceberg.history import OPERATION, committed_at, history_of
 from floe_ingestion.iceberg.snapshot import FileChanges, LoadSnapshot
 from floe_ingestion.iceberg.tables import name_of
 

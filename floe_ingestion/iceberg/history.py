@@ -1,23 +1,24 @@
-"""What happened to a table: its snapshots with run, partition, rows and cursor."""
+"""What happened to a table: its snapshots, what they say of themselves, and the table as it was at one of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from typing import Any
 
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from floe_ingestion.iceberg import cursor as cursors
-from floe_ingestion.iceberg.report import (
-    LOAD_ID,
-    OPERATION,
-    PARTITION,
-    RUN_ID,
-    committed_at,
-    history_of,
-    recorded_rows,
-    summary_of,
-)
+from floe_ingestion.staging import Provenance
+
+LOAD_ID = "floe.load-id"
+RUN_ID = "dagster-run-id"
+PARTITION = "dagster-partition-key"
+ASSET = "dagster-asset-key"
+OPERATION = "floe.operation"
+"""What a snapshot is that no load made: a compaction, or a cursor that was set by hand."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,66 @@ class SnapshotRow:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A table behind a load, and before it."""
+
+    table: Table | None
+    """None for a table that no load has made yet."""
+    before: Table | None = None
+    """None for the first load, and where the snapshot has expired."""
+    expired: bool = False
+    """There was something before, and it cannot be looked at any more."""
+
+    @property
+    def snapshot_id(self) -> int | None:
+        return self.table.metadata.current_snapshot_id if self.table is not None else None
+
+
+def history_of(table: Table | None) -> Iterator[Snapshot]:
+    """The snapshots of the main branch, newest first; none without a table."""
+    if table is not None:
+        yield from ancestors_of(table.current_snapshot(), table.metadata)
+
+
+def summary_of(snapshot: Snapshot) -> Mapping[str, str]:
+    """What a snapshot says of itself, beside its operation."""
+    return snapshot.summary.additional_properties if snapshot.summary is not None else {}
+
+
+def committed_at(snapshot: Snapshot) -> str:
+    """ISO 8601, UTC."""
+    return datetime.fromtimestamp(snapshot.timestamp_ms / 1000, timezone.utc).isoformat()
+
+
+def recorded_rows(snapshot: Snapshot) -> int:
+    """What the summary of `snapshot` says of it: `total-records` does not subtract what delete files remove."""
+    summary = summary_of(snapshot)
+    return int(summary.get("total-records", 0)) - int(summary.get("total-position-deletes", 0))
+
+
+def find_snapshot(table: Table | None, provenance: Provenance, load_id: str | None = None) -> Snapshot | None:
+    """The snapshot that names this load, or this run (or one that it goes on from), partition and asset.
+
+    Of the main branch as it is: what was rolled back has not landed.
+    """
+    runs = {run for run in (provenance.run_id, *provenance.continues) if run}
+    for snapshot in history_of(table):
+        summary = summary_of(snapshot)
+        if load_id is not None and summary.get(LOAD_ID) == load_id:
+            return snapshot
+        if summary.get(RUN_ID) in runs:
+            same_partition = summary.get(PARTITION, "") == provenance.partition
+            if same_partition and summary.get(ASSET, "") == provenance.asset_key:
+                return snapshot
+    return None
+
+
+def has_landed(table: Table | None, load_id: str) -> bool:
+    """Whether this load is in the main branch as it is."""
+    return find_snapshot(table, Provenance(), load_id) is not None
+
+
 def snapshots(table: Table) -> list[SnapshotRow]:
     """The main branch, newest first."""
     found: list[SnapshotRow] = []
@@ -66,3 +127,58 @@ def snapshots(table: Table) -> list[SnapshotRow]:
             )
         )
     return found
+
+
+def pinned(table: Table, snapshot_id: int) -> Table | None:
+    """`table` as it was at a snapshot, with the columns of then; None where the snapshot has expired."""
+    snapshot = table.metadata.snapshot_by_id(snapshot_id)
+    if snapshot is None:
+        return None
+    known = {schema.schema_id for schema in table.metadata.schemas}
+    schema_id = snapshot.schema_id if snapshot.schema_id in known else table.metadata.current_schema_id
+    then = {"current_snapshot_id": snapshot_id, "current_schema_id": schema_id}
+    metadata = table.metadata.model_copy(update=then)
+    return Table(table.name(), metadata, table.metadata_location, table.io, table.catalog, table.config)
+
+
+def with_columns_of(table: Table, transaction: Transaction) -> Table:
+    """`table` as it is, but for its columns, which are those that `transaction` gives it."""
+    metadata = transaction.table_metadata
+    return Table(table.name(), metadata, table.metadata_location, table.io, table.catalog, table.config)
+
+
+def moment_of_load(table: Table | None, snapshot_id: int | None, load_id: str) -> Moment:
+    """The table behind and before the load; a load that had nothing to write is behind and before itself."""
+    snapshot = table.snapshot_by_id(snapshot_id) if table is not None and snapshot_id is not None else None
+    if table is None or snapshot is None:
+        return Moment(None)
+    if summary_of(snapshot).get(LOAD_ID) == load_id:
+        return _moment(table, snapshot, snapshot)
+    then = pinned(table, snapshot.snapshot_id)
+    return Moment(then, then)
+
+
+def newest_partition(table: Table | None) -> str:
+    """The partition, or the range of them, that the newest load was about; empty for none."""
+    for snapshot in history_of(table):
+        if LOAD_ID in (summary := summary_of(snapshot)):
+            return summary.get(PARTITION, "")
+    return ""
+
+
+def moment_of_now(table: Table | None, partition: str = "") -> Moment:
+    """The table as it is, and as it was before its newest load (of `partition`, where there is one)."""
+    current = table.current_snapshot() if table is not None else None
+    if table is None or current is None:
+        return Moment(None)
+    for snapshot in history_of(table):
+        summary = summary_of(snapshot)
+        if LOAD_ID in summary and partition in ("", summary.get(PARTITION, "")):
+            return _moment(table, current, snapshot)
+    return Moment(pinned(table, current.snapshot_id), expired=True)
+
+
+def _moment(table: Table, behind: Snapshot, load: Snapshot) -> Moment:
+    parent = load.parent_snapshot_id
+    before = pinned(table, parent) if parent is not None else None
+    return Moment(pinned(table, behind.snapshot_id), before, expired=parent is not None and before is None)

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from pyiceberg.catalog import Catalog
 
+from floe_ingestion.iceberg.history import find_snapshot
 from floe_ingestion.iceberg.rejects import Rejects
-from floe_ingestion.iceberg.report import find_snapshot
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.tables import load_table, properties_of
 from floe_ingestion.iceberg.writer import ParquetSink, WriteSettings

@@ -11,10 +11,11 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from floe_ingestion.errors import GateFailed, OutcomeUnknown
-from floe_ingestion.iceberg import audit, report
+from floe_ingestion.iceberg import audit
+from floe_ingestion.iceberg.history import has_landed
 from floe_ingestion.iceberg.sending import look_again, was_refused
 from floe_ingestion.iceberg.tables import load_table, name_of
-from floe_ingestion.staging import Landed, Provenance, StagedTable
+from floe_ingestion.staging import Landed, StagedTable
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def _published(catalog: Catalog, table: Table, branch: str, staged: StagedTable,
         now = look_again(catalog, staged, error)
         if now is None:
             raise
-        if report.find_snapshot(now, Provenance(), staged.load_id) is not None:
+        if has_landed(now, staged.load_id):
             return now.metadata_location
         if isinstance(error, CommitFailedException):
             _withdraw(now, branch, placed)

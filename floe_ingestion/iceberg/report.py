@@ -1,31 +1,23 @@
-"""What a commit did, read from the summary of its own snapshot, and how to find that snapshot again."""
+"""What a commit did, read from the summary of its own snapshot."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
-
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.snapshots import Snapshot
 
 from floe_ingestion.iceberg.deletes import live_rows_of
+from floe_ingestion.iceberg.history import LOAD_ID, find_snapshot, recorded_rows, summary_of
 from floe_ingestion.iceberg.removal import Changes
 from floe_ingestion.staging import Landed, Provenance, StagedTable
 
-LOAD_ID = "floe.load-id"
-RUN_ID = "dagster-run-id"
-PARTITION = "dagster-partition-key"
-ASSET = "dagster-asset-key"
 ADDED, UPDATED, DELETED = "floe.rows-added", "floe.rows-updated", "floe.rows-deleted"
 _OF_PARQUET_DELETES = 2
 """The format whose delete files are Parquet; later ones have a vector a data file, which goes with it."""
-OPERATION = "floe.operation"
-"""What a snapshot is that no load made: a compaction, or a cursor that was set by hand."""
 
 
 def landed(table: Table, staged: StagedTable, plan: Changes, before: Schema | None, duplicates: int) -> Landed:
-    """What this load made of the table as it is now; `before` is the schema that it met, None for a new table."""
+    """What this load made: `table` is at its snapshot; `before` is the schema that it met, None for a new table."""
     snapshot = table.current_snapshot()
     assert snapshot is not None
     return _described(table, snapshot, staged, plan, before, duplicates)
@@ -46,39 +38,6 @@ def landed_before(table: Table | None, staged: StagedTable, provenance: Provenan
     return _described(table, snapshot, staged, already=True)
 
 
-def history_of(table: Table | None) -> Iterator[Snapshot]:
-    """The snapshots of the main branch, newest first; none without a table."""
-    if table is not None:
-        yield from ancestors_of(table.current_snapshot(), table.metadata)
-
-
-def summary_of(snapshot: Snapshot) -> Mapping[str, str]:
-    """What a snapshot says of itself, beside its operation."""
-    return snapshot.summary.additional_properties if snapshot.summary is not None else {}
-
-
-def committed_at(snapshot: Snapshot) -> str:
-    """ISO 8601, UTC."""
-    return datetime.fromtimestamp(snapshot.timestamp_ms / 1000, timezone.utc).isoformat()
-
-
-def find_snapshot(table: Table | None, provenance: Provenance, load_id: str | None = None) -> Snapshot | None:
-    """The snapshot that names this load, or this run (or one that it goes on from), partition and asset.
-
-    Of the main branch as it is: what was rolled back has not landed.
-    """
-    runs = {run for run in (provenance.run_id, *provenance.continues) if run}
-    for snapshot in history_of(table):
-        summary = summary_of(snapshot)
-        if load_id is not None and summary.get(LOAD_ID) == load_id:
-            return snapshot
-        if summary.get(RUN_ID) in runs:
-            same_partition = summary.get(PARTITION, "") == provenance.partition
-            if same_partition and summary.get(ASSET, "") == provenance.asset_key:
-                return snapshot
-    return None
-
-
 def live_rows(table: Table, snapshot: Snapshot) -> int:
     """Rows of the table at `snapshot`; its files are listed where delete files remove some.
 
@@ -90,12 +49,6 @@ def live_rows(table: Table, snapshot: Snapshot) -> int:
         return recorded_rows(snapshot)
     tasks = table.scan(snapshot_id=snapshot.snapshot_id).plan_files()
     return sum(live_rows_of(task, table.io) for task in tasks)
-
-
-def recorded_rows(snapshot: Snapshot) -> int:
-    """What the summary of `snapshot` says of it: `total-records` does not subtract what delete files remove."""
-    summary = summary_of(snapshot)
-    return int(summary.get("total-records", 0)) - int(summary.get("total-position-deletes", 0))
 
 
 def unchanged(table: Table, staged: StagedTable, plan: Changes, duplicates: int) -> Landed:

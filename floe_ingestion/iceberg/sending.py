@@ -18,9 +18,10 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.update import AssertCurrentSchemaId
 
 from floe_ingestion.errors import OutcomeUnknown
-from floe_ingestion.iceberg import audit, report
+from floe_ingestion.iceberg import audit
+from floe_ingestion.iceberg.history import has_landed
 from floe_ingestion.iceberg.tables import load_table
-from floe_ingestion.staging import Provenance, StagedTable
+from floe_ingestion.staging import StagedTable
 from floe_ingestion.store_errors import disk_hint, verdict_on
 
 CONFLICTS = (CommitFailedException, ValidationException, TableAlreadyExistsError)
@@ -85,7 +86,7 @@ class Sender:
     def _has_landed(self, table: Table) -> bool:
         if self._branch is not None:
             return self._branch in table.metadata.refs
-        return report.find_snapshot(table, Provenance(), self._staged.load_id) is not None
+        return has_landed(table, self._staged.load_id)
 
 
 def was_refused(error: BaseException) -> bool:

@@ -13,8 +13,8 @@ import pytest
 
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.iceberg.distinct import repeated, strangers
+from floe_ingestion.iceberg.history import moment_of_load, moment_of_now, pinned
 from floe_ingestion.iceberg.inspection import Inspection, View
-from floe_ingestion.iceberg.moments import moment_of_load, moment_of_now, pinned
 from floe_ingestion.staging import Landed, Window
 from floe_ingestion_tests.fake_sources import table_spec
 from floe_ingestion_tests.iceberg.foreign_deletes import delete_across_files
