@@ -10,10 +10,9 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
@@ -135,12 +134,11 @@ def _path(location: str) -> str:
 
 def _newest(folder: Path) -> float:
     """When something in `folder` was last written."""
-    return max(_modified([folder, *folder.rglob("*")]))
+    return max(map(_modified, [folder, *folder.rglob("*")]))
 
 
-def _modified(paths: Iterable[Any]) -> Iterator[float]:
-    for path in paths:
-        try:
-            yield path.stat().st_mtime
-        except FileNotFoundError:  # a load that is running removes what it has written
-            yield time.time()
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # a load that is running removes what it has written
+        return time.time()
