@@ -16,7 +16,7 @@ from pyiceberg.types import StringType
 
 from floe_ingestion import dlt_asset
 from floe_ingestion.cli import main
-from floe_ingestion.errors import ConfigurationError, GateFailed, PermanentError
+from floe_ingestion.errors import ConfigurationError, GateFailed, PermanentError, TransientError
 from floe_ingestion.iceberg import audit
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg.expire import expire
@@ -322,6 +322,21 @@ def test_a_gate_that_held_is_asked_again_behind_the_others(lake: Lake) -> None:
 
     assert lake.values("raw.numbers") == [1, 4]
     assert on_branch(lake.table("raw.numbers")) == [1, 2, 3, 4]
+
+
+def test_a_load_that_somebody_drops_while_it_is_judged_is_loaded_again(lake: Lake) -> None:
+    load(lake, table_spec(), numbers([1]))
+
+    def drop() -> None:
+        table = lake.table("raw.numbers")
+        audit.drop(table, *branches(table))
+
+    with pytest.raises(TransientError, match="was dropped while it was judged"):
+        landed(lake, staged(lake, audited_spec(), numbers([2, 3])), RacingCatalog(lake, lambda: None, drop))
+    assert lake.values("raw.numbers") == [1]
+    landed(lake, staged(lake, audited_spec(), numbers([2, 3])))
+
+    assert lake.values("raw.numbers") == [1, 2, 3]
 
 
 def test_answers_that_are_lost_lose_no_load_that_was_made(lake: Lake) -> None:
