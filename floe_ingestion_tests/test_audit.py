@@ -312,6 +312,22 @@ def test_a_load_that_main_overtakes_is_planned_and_judged_again(lake: Lake, mome
     assert {path.name for path in lake.data_files()} >= {name.rsplit("/")[-1] for name in named}
 
 
+def test_a_file_of_which_one_attempt_took_a_part_is_whole_for_the_next(lake: Lake) -> None:
+    how: dict[str, Any] = {"write_disposition": "merge", "primary_key": ("id",)}
+
+    def write(word: str) -> Any:
+        return load(lake, table_spec(**how), numbers([1], word=word), key=["id"])
+
+    write("old")
+    made = staged(lake, audited_spec(**how), numbers([1, 2], word="new"), key=["id"])
+    branch = withdraw = lambda: None
+    before_commits = (branch, lambda: write("new"), withdraw, branch, lambda: write("old"))
+
+    landed(lake, made, RacingCatalog(lake, *before_commits))
+
+    assert lake.rows("raw.numbers") == numbers([1, 2], word="new")
+
+
 def test_a_gate_that_held_is_asked_again_behind_the_others(lake: Lake) -> None:
     load(lake, table_spec(), numbers([1]))
     spec = table_spec(publish="audit", checks=[{"type": "row_count", "max": 3, "gate": True}])

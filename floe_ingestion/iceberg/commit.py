@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
@@ -102,6 +103,7 @@ class _Load:
         self.catalog, self.staged, self.provenance, self.folder = catalog, staged, provenance, folder
         self.duplicates = 0
         self._placed: dict[Path, str] = {}
+        self._numbers = count()
         self._io: FileIO | None = None
         one_row_a_key = staged.table.merge_strategy != "delete-insert"
         if staged.table.write_disposition == "merge" and staged.key and one_row_a_key:
@@ -136,7 +138,7 @@ class _Load:
             self._withdraw(transaction)  # nothing was sent
             raise
         self._send(transaction, creates=table is None)
-        self._remove_unused(plan)
+        self.remove_placed(but=plan.written)
         # On a branch, the columns of the load are not yet those of the table.
         made = history.pinned(transaction._table, snapshot_id)
         assert made is not None
@@ -145,11 +147,13 @@ class _Load:
             return landed
         return release(self.catalog, self.staged, landed, self._gate, self._placed.values())
 
-    def remove_placed(self) -> None:
-        """The load did not land: what it put into the warehouse goes again, where that can be done."""
-        if self._io is not None:
-            placing.delete_all(self._placed.values(), self._io)
-        self._placed.clear()
+    def remove_placed(self, but: Iterable[StagedFile] = ()) -> None:
+        """What this load put into the warehouse goes again, where that can be done: all of it, or what is not used."""
+        used = {file.path for file in but}
+        unused = [path for path in self._placed if path not in used]
+        gone = [self._placed.pop(path) for path in unused]
+        if gone and self._io is not None:
+            placing.delete_all(gone, self._io)
 
     def _withdraw(self, transaction: Transaction) -> None:
         """Remove the manifests of a commit that was not made, and what the load placed."""
@@ -162,13 +166,6 @@ class _Load:
         """Whether nobody has committed since the table was at `metadata_location`."""
         now = load_table(self.catalog, self.staged.table.identifier)
         return (now.metadata_location if now is not None else None) == metadata_location
-
-    def _remove_unused(self, plan: Changes) -> None:
-        """What earlier attempts placed and this one, planned anew, has no use for."""
-        used = {file.path for file in plan.written}
-        unused = [location for path, location in self._placed.items() if path not in used]
-        if unused and self._io is not None:
-            placing.delete_all(unused, self._io)
 
     def _cursor_holds(self, table: Table | None) -> bool:
         return self.staged.cursor is None or cursors.current(table) == self.staged.cursor_before
@@ -240,8 +237,7 @@ class _Load:
     def _place(self, files: Iterable[StagedFile], table: Table) -> None:
         """Put what is not there yet into the table's data folder."""
         new = [file for file in files if file.path not in self._placed]
-        first = len(self._placed)
-        names = [f"{self.staged.load_id}-{first + index:05d}.parquet" for index in range(len(new))]
+        names = [f"{self.staged.load_id}-{next(self._numbers):05d}.parquet" for _ in new]
         self._io = table.io
         self._placed.update(zip((file.path for file in new), placing.place(new, table, names), strict=True))
 
