@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -118,8 +118,9 @@ class _Compaction:
         self._done: list[_Done] = []
         self._partitions: set[tuple[int, Any]] | None = None
         """Whose files are still to be planned; None for all of them."""
-        self._placed: dict[str, bool] = {}
-        """What was put into the warehouse, and whether it is there still."""
+        self._placed: set[str] = set()
+        """What was put into the warehouse, and is there still."""
+        self._numbers = count()
 
     def attempt(self, dry_run: bool) -> Compacted:
         """Do what is still to be done to the table as it is, and commit all of it."""
@@ -135,9 +136,8 @@ class _Compaction:
 
     def remove_placed(self, of: Iterable[_Done] | None = None) -> None:
         """What was put into the warehouse, all or for some steps, is not committed and goes again."""
-        of_steps = self._placed if of is None else [file.file_path for done in of for file in done.files]
-        gone = [location for location in of_steps if self._placed[location]]
-        self._placed.update(dict.fromkeys(gone, False))
+        gone = set(self._placed) if of is None else {file.file_path for done in of for file in done.files}
+        self._placed -= gone
         placing.delete_all(gone, self.table.io)
 
     def _give_up_touched(self, everything: list[FileScanTask]) -> None:
@@ -183,9 +183,9 @@ class _Compaction:
         return [placing.data_file(file, location, self.table.metadata) for file, location in placed]
 
     def _place(self, files: Sequence[StagedFile]) -> list[str]:
-        names = [f"{self._id}-{len(self._placed) + index:05d}.parquet" for index in range(len(files))]
+        names = [f"{self._id}-{next(self._numbers):05d}.parquet" for _ in files]
         locations = placing.place(files, self.table, names)
-        self._placed.update(dict.fromkeys(locations, True))
+        self._placed.update(locations)
         for file in files:
             file.path.unlink(missing_ok=True)  # an upload leaves it, and there may be many
         return locations
