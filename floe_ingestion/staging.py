@@ -162,7 +162,7 @@ class StagedTable:
     rejected: StagedTable | None = None
     """The rows that the contract kept out, for the table `<name>__rejected`."""
     given_up: tuple[str, ...] | None = None
-    """For rejected rows: the loads whose rows of before leave (`iceberg/beside.py`)."""
+    """For rejected rows: the loads whose rows of before leave (`iceberg/rejects.py`)."""
     says: Mapping[str, str] = field(default_factory=dict[str, str])
     """What the snapshot says beside what every one says."""
     rows_read: int | None = None

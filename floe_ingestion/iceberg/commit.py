@@ -28,11 +28,10 @@ from floe_ingestion.classify import lake_errors
 from floe_ingestion.errors import CommitConflict, OutcomeUnknown, StaleCursor, TransientError
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg import history, placing, report
-from floe_ingestion.iceberg.beside import land_with_rejected
 from floe_ingestion.iceberg.deletes import delete_file
 from floe_ingestion.iceberg.merge import changes, without_duplicates
 from floe_ingestion.iceberg.publishing import Gate, release
-from floe_ingestion.iceberg.rejects import rejected_table
+from floe_ingestion.iceberg.rejects import land_with_rejected, rejected_table
 from floe_ingestion.iceberg.removal import Changes
 from floe_ingestion.iceberg.row_sets import read_back
 from floe_ingestion.iceberg.schema import SchemaPlan

@@ -14,12 +14,12 @@ from floe_ingestion.iceberg.keys import ROW, StagedRows, marked_rows
 from floe_ingestion.iceberg.matches import KeyRange, Matches, key_range
 from floe_ingestion.iceberg.partition import window_filter
 from floe_ingestion.iceberg.parts import parts
+from floe_ingestion.iceberg.rejects import removal_of_loads
 from floe_ingestion.iceberg.removal import (
     Changes,
     DoomedRows,
     Removal,
     removal_of_everything,
-    removal_of_loads,
     removal_of_window,
     remove,
     rows_of_window,

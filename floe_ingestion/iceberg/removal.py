@@ -6,20 +6,19 @@ marked where they lie (merge-on-read); one that loses many is written anew witho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression, In
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
 
 from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import live_positions, only_of, write_positions
 from floe_ingestion.iceberg.partition import inside, window_filter
-from floe_ingestion.iceberg.rejects import LOAD_COLUMN
 from floe_ingestion.iceberg.row_sets import RowSet, rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
@@ -102,16 +101,6 @@ def removal_of_window(table: Table, window: Window, mode: MergeMode, folder: Pat
         return RowSet.of(rows_of_window(table, window, task))
 
     return remove(table, window_filter(window, table.schema()), doomed, mode, folder)
-
-
-def removal_of_loads(table: Table, loads: Sequence[str], mode: MergeMode, folder: Path) -> Removal:
-    """For rejected rows: those that these loads brought."""
-
-    def doomed(task: FileScanTask) -> RowSet:
-        brought_by = read_raw(table, task, [LOAD_COLUMN])[LOAD_COLUMN].combine_chunks()
-        return RowSet.of(pc.indices_nonzero(pc.is_in(brought_by, value_set=pa.array(loads, brought_by.type))))
-
-    return remove(table, In(LOAD_COLUMN, loads), doomed, mode, folder)
 
 
 def rows_of_window(table: Table, window: Window, task: FileScanTask) -> pa.Array:
