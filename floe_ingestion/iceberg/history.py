@@ -88,16 +88,18 @@ def find_snapshot(table: Table | None, provenance: Provenance, load_id: str | No
 
     Of the main branch as it is: what was rolled back has not landed.
     """
-    runs = {run for run in (provenance.run_id, *provenance.continues) if run}
     for snapshot in history_of(table):
         summary = summary_of(snapshot)
-        if load_id is not None and summary.get(LOAD_ID) == load_id:
+        if (load_id is not None and summary.get(LOAD_ID) == load_id) or made_by(summary, provenance):
             return snapshot
-        if summary.get(RUN_ID) in runs:
-            same_partition = summary.get(PARTITION, "") == provenance.partition
-            if same_partition and summary.get(ASSET, "") == provenance.asset_key:
-                return snapshot
     return None
+
+
+def made_by(summary: Mapping[str, str], provenance: Provenance) -> bool:
+    """Whether a snapshot that says so is of this run (or one that it goes on from), partition and asset."""
+    runs = {run for run in (provenance.run_id, *provenance.continues) if run}
+    says = (summary.get(PARTITION, ""), summary.get(ASSET, ""))
+    return summary.get(RUN_ID) in runs and says == (provenance.partition, provenance.asset_key)
 
 
 def has_landed(table: Table | None, load_id: str) -> bool:

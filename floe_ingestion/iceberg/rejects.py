@@ -25,7 +25,7 @@ from pyiceberg.table import FileScanTask, Table
 
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.iceberg.data_files import read_raw
-from floe_ingestion.iceberg.history import ASSET, PARTITION, RUN_ID, has_landed, history_of, summary_of
+from floe_ingestion.iceberg.history import has_landed, history_of, made_by, summary_of
 from floe_ingestion.iceberg.removal import Removal, remove
 from floe_ingestion.iceberg.report import landed_before
 from floe_ingestion.iceberg.row_sets import RowSet
@@ -132,15 +132,10 @@ def removal_of_loads(table: Table, loads: Sequence[str], mode: MergeMode, folder
 def _rejected_of(staged: StagedTable, table: Table | None, beside: Table | None, provenance: Provenance) -> StagedTable:
     """The rejected rows of `staged`, which take the place of those that earlier attempts of its run have left."""
     assert staged.rejected is not None
-    runs = {run for run in (provenance.run_id, *provenance.continues) if run}
     earlier = [
         said[_OF_LOAD]
         for said in _unsettled(beside)
-        if said.get(RUN_ID) in runs
-        and said.get(PARTITION, "") == provenance.partition
-        and said.get(ASSET, "") == provenance.asset_key
-        and said[_OF_LOAD] != staged.load_id
-        and not has_landed(table, said[_OF_LOAD])
+        if made_by(said, provenance) and said[_OF_LOAD] != staged.load_id and not has_landed(table, said[_OF_LOAD])
     ]
     says = {_OF_LOAD: staged.load_id, _GIVEN_UP: ",".join(earlier)}
     if staged.cursor is not None and staged.cursor != staged.cursor_before:
