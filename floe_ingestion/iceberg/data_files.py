@@ -84,8 +84,8 @@ def raw_batches(
             yield from scan._record_batches_from_scan_tasks_and_deletes([FileScanTask(task.file)], {})
             return
         for batch in file.iter_batches(rows_at_once, columns=[name for name in sources if name is not None]):
-            columns = [_values(batch, name, field) for name, field in zip(sources, wanted, strict=True)]
-            yield pa.RecordBatch.from_arrays(columns, schema=wanted)
+            found = [_values(batch, name, field) for name, field in zip(sources, wanted, strict=True)]
+            yield pa.RecordBatch.from_arrays(found, schema=wanted)
 
 
 def _values(rows: pa.Table | pa.RecordBatch, name: str | None, field: pa.Field) -> pa.Array | pa.ChunkedArray:
