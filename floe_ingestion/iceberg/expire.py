@@ -56,22 +56,19 @@ def expire(table: Table, keep_last: int, keep_days: float | None = None, dry_run
     Raises `CommitConflict` where others kept committing, and `PermanentError` where the table must keep its
     files.
     """
-    name = name_of(table)
     reachable.require_own_files(table)
     for attempt in range(_ATTEMPTS):
-        table.refresh()
-        before = table.metadata
+        before = table.refresh().metadata
         expired = _too_old(before, keep_last, keep_days)
-        if not expired or dry_run:
-            return _described(name, table, before, expired, dry_run)
         try:
-            _commit(table, expired)
+            if expired and not dry_run:
+                _commit(table, expired)
         except CommitFailedException as error:
-            logger.info("%s: planning the expiry again after attempt %s: %s", name, attempt + 1, error)
+            logger.info("%s: planning the expiry again after attempt %s: %s", name_of(table), attempt + 1, error)
             time.sleep(min(0.05 * 2**attempt, 2.0) * random.uniform(0.5, 1.0))
-            continue
-        return _described(name, table, before, expired, dry_run)
-    raise CommitConflict(name, _ATTEMPTS)
+        else:
+            return _described(table, before, expired, dry_run)
+    raise CommitConflict(name_of(table), _ATTEMPTS)
 
 
 def _too_old(metadata: TableMetadata, keep_last: int, keep_days: float | None) -> set[int]:
@@ -114,12 +111,12 @@ def _commit(table: Table, expired: set[int]) -> None:
     transaction.commit_transaction()
 
 
-def _described(name: str, table: Table, before: TableMetadata, expired: set[int], dry_run: bool) -> Expired:
+def _described(table: Table, before: TableMetadata, expired: set[int], dry_run: bool) -> Expired:
     """Count the files that only expired snapshots name, and delete them unless this is a dry run."""
     files = unnamed(table, before, expired) if expired else Files({}, {})
     failed = [] if dry_run else delete_all([*files.data, *files.metadata], table.io)
     return Expired(
-        table=name,
+        table=name_of(table),
         dry_run=dry_run,
         snapshots=len(expired),
         snapshots_kept=len(before.snapshots) - len(expired),
