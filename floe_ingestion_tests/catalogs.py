@@ -26,6 +26,20 @@ class RacingCatalog(SqlCatalog):
         return super().commit_table(table, requirements, updates)
 
 
+class FollowedCatalog(SqlCatalog):
+    """The catalog of `lake`, where `other` does something just behind our first commit."""
+
+    def __init__(self, lake: Lake, other: Callable[[], Any]) -> None:
+        super().__init__("floe", **lake.catalog.properties)
+        self.others = [other]
+
+    def commit_table(self, table: Table, requirements: Any, updates: Any) -> CommitTableResponse:
+        made = super().commit_table(table, requirements, updates)
+        if self.others:
+            self.others.pop()()
+        return made
+
+
 class ExpiringCatalog(SqlCatalog):
     """The catalog of `lake`, where `meanwhile` happens once: after a load has been told how the table is."""
 

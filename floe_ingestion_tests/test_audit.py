@@ -24,7 +24,7 @@ from floe_ingestion.iceberg.orphans import remove_orphans
 from floe_ingestion.landing import land
 from floe_ingestion.spec import IncrementalSpec, RetrySpec, TableSpec
 from floe_ingestion.staging import Provenance, StagedTable, Window
-from floe_ingestion_tests.catalogs import BreakingCatalog, RacingCatalog
+from floe_ingestion_tests.catalogs import BreakingCatalog, FollowedCatalog, RacingCatalog
 from floe_ingestion_tests.dagster_fixtures import Project, failure, materialize, metadata
 from floe_ingestion_tests.fake_sources import pipeline_of_rows, table_spec
 from floe_ingestion_tests.iceberg.loads import load, numbers, staged
@@ -340,19 +340,34 @@ def test_a_gate_that_held_is_asked_again_behind_the_others(lake: Lake) -> None:
     assert on_branch(lake.table("raw.numbers")) == [1, 2, 3, 4]
 
 
-def test_a_load_that_somebody_drops_while_it_is_judged_is_loaded_again(lake: Lake) -> None:
+@pytest.mark.parametrize("judged", [False, True], ids=["before it is judged", "before it is published"])
+def test_a_load_that_somebody_drops_is_loaded_again(lake: Lake, judged: bool) -> None:
     load(lake, table_spec(), numbers([1]))
 
     def drop() -> None:
         table = lake.table("raw.numbers")
         audit.drop(table, *branches(table))
 
+    catalog = RacingCatalog(lake, lambda: None, drop) if judged else FollowedCatalog(lake, drop)
     with pytest.raises(TransientError, match="was dropped while it was judged"):
-        landed(lake, staged(lake, audited_spec(), numbers([2, 3])), RacingCatalog(lake, lambda: None, drop))
+        landed(lake, staged(lake, audited_spec(), numbers([2, 3])), catalog)
     assert lake.values("raw.numbers") == [1]
     landed(lake, staged(lake, audited_spec(), numbers([2, 3])))
 
     assert lake.values("raw.numbers") == [1, 2, 3]
+
+
+def test_a_load_that_is_published_by_hand_before_it_is_judged_has_landed(lake: Lake) -> None:
+    load(lake, table_spec(), numbers([1]))
+
+    def publish() -> None:
+        table = lake.table("raw.numbers")
+        audit.publish_by_hand(table, *branches(table))
+
+    found = landed(lake, staged(lake, audited_spec(), numbers([2, 3])), FollowedCatalog(lake, publish))
+
+    assert lake.values("raw.numbers") == [1, 2, 3]
+    assert found.metadata_location == lake.table("raw.numbers").metadata_location
 
 
 def test_answers_that_are_lost_lose_no_load_that_was_made(lake: Lake) -> None:
