@@ -51,6 +51,11 @@ def read_csv(file: SourceFile, options: CsvOptions, types: ColumnTypes) -> Itera
         header, blank = _header(stream, options)
     if header is None:
         return
+    if options.header and any("\0" in name for name in header):
+        raise SourceRejected(
+            f"{file.path}: its header holds a NUL byte, behind which no row would be found. Write the `encoding` in "
+            f"reader_options if it is another one, such as utf-16, or correct the file."
+        )
     names = _checked(list(options.column_names) or header, file)
     row = options.skip_rows + options.header
     with _errors_of(file), file.open() as stream:

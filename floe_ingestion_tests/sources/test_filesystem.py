@@ -148,6 +148,8 @@ def test_words_for_null_can_be_named(bucket: Path) -> None:
 
     assert loaded.values("n") == [1, None, None]
     assert loaded.values("s") == [None, "NA", "x"]
+    loaded = read(bucket, "a.csv", 'n,s\n1,NA\n2,"NA"\n', null_values=["NA"])
+    assert loaded.values("s") == [None, "NA"]
 
 
 def test_numbers_may_have_space_around_them(bucket: Path) -> None:
@@ -325,7 +327,8 @@ def test_a_row_that_is_longer_than_a_block_says_what_to_write(bucket: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("header", "said"), [("id,id", "names 'id' twice"), (",id", "column 1 of the header has no name")]
+    ("header", "said"),
+    [("id,id", "names 'id' twice"), (",id", "column 1 of the header has no name"), ("id,na\0me", "NUL")],
 )
 def test_a_header_that_cannot_name_columns_is_refused(bucket: Path, header: str, said: str) -> None:
     assert said in refusal_of(bucket, "a.csv", f"{header}\n1,2\n")
