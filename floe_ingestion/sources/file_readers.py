@@ -77,8 +77,8 @@ def read_jsonl(file: SourceFile, options: JsonlOptions) -> Iterator[list[dict[st
     """Lists of rows; empty lines are passed over."""
     first = 1
     with _errors_of(file), file.open() as stream:
-        for block, lines in _blocks(stream, options.batch_size):
-            yield _objects(block, lines, file, first)
+        for block, lines, ended in _blocks(stream, options.batch_size):
+            yield _objects(block, lines, file, first, ended)
             first += lines
 
 
@@ -181,8 +181,8 @@ def _sentence(file: SourceFile, row: int, error: Unfitting) -> str:
     return f"{place} is no {word}, which is the column's type. Correct the file, or the type in `columns`."
 
 
-def _blocks(stream: IO[bytes], rows: int) -> Iterator[tuple[bytes, int]]:
-    """Whole lines without the end of the last one, so many at most, and how many: counting takes its time."""
+def _blocks(stream: IO[bytes], rows: int) -> Iterator[tuple[bytes, int, bool]]:
+    """Lines without the end of the last one, so many at most; how many; and whether the last one has an end."""
     begun: list[bytes] = []
     first = True
     while chunk := stream.read(_CHUNK):
@@ -190,12 +190,12 @@ def _blocks(stream: IO[bytes], rows: int) -> Iterator[tuple[bytes, int]]:
             chunk, first = chunk.removeprefix(codecs.BOM_UTF8), False
         whole, newline, rest = chunk.rpartition(b"\n")
         if newline:
-            yield from _cut(b"".join([*begun, whole]), rows)
+            yield from ((*piece, True) for piece in _cut(b"".join([*begun, whole]), rows))
             begun = [rest]
         else:
             begun.append(rest)
     if last := b"".join(begun):
-        yield from _cut(last, rows)
+        yield last, 1, False
 
 
 def _cut(block: bytes, rows: int) -> Iterator[tuple[bytes, int]]:
@@ -208,7 +208,7 @@ def _cut(block: bytes, rows: int) -> Iterator[tuple[bytes, int]]:
         yield b"\n".join(piece), len(piece)
 
 
-def _objects(block: bytes, count: int, file: SourceFile, first: int) -> list[dict[str, Any]]:
+def _objects(block: bytes, count: int, file: SourceFile, first: int, ended: bool) -> list[dict[str, Any]]:
     """The rows of a block of `count` lines, the first of which has the number `first` in its file."""
     if (found := _at_once(block, count)) is not None:
         return found
@@ -216,7 +216,7 @@ def _objects(block: bytes, count: int, file: SourceFile, first: int) -> list[dic
     filled = [line for line in lines if line and not line.isspace()]
     if len(filled) < count and (found := _at_once(b"\n".join(filled), len(filled))) is not None:
         return found
-    return [_object(line, file, number) for number, line in enumerate(lines, start=first) if line.strip()]
+    return [_object(line, file, number, ended) for number, line in enumerate(lines, start=first) if line.strip()]
 
 
 def _at_once(block: bytes, lines: int) -> list[dict[str, Any]] | None:
@@ -234,10 +234,14 @@ def _at_once(block: bytes, lines: int) -> list[dict[str, Any]] | None:
     return rows if whole and set(map(type, rows)) == {dict} and not any(found[1::2]) else None
 
 
-def _object(line: bytes, file: SourceFile, number: int) -> dict[str, Any]:
+def _object(line: bytes, file: SourceFile, number: int, ended: bool) -> dict[str, Any]:
     try:
         row = _parsed(line)
     except ValueError as error:
+        if not ended:
+            raise SourceUnavailable(
+                f"{file.path} ends within line {number}; it may just be written ({error})."
+            ) from error
         raise SourceRejected(f"{file.path}, line {number}: this is no JSON ({error}).") from error
     if not isinstance(row, dict):
         kind = "a list" if isinstance(row, list) else "a plain value"

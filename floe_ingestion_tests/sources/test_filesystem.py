@@ -468,6 +468,16 @@ def test_a_text_that_goes_on_in_the_next_line_is_no_row(bucket: Path) -> None:
     assert "a.jsonl, line 2: this is no JSON" in said
 
 
+@pytest.mark.parametrize("line", ['{"id": 2, "na', '{"id": 12345678901234567890, "na', '{"na": "ü"}'.encode()[:-3]])
+def test_a_line_that_breaks_off_where_the_file_ends_may_be_tried_again(bucket: Path, line: str | bytes) -> None:
+    (bucket / "a.jsonl").write_bytes(b'{"id": 1}\n' + (line.encode() if isinstance(line, str) else line))
+
+    error = refused(files(bucket, "a.jsonl"))
+
+    assert isinstance(error, SourceUnavailable)
+    assert "a.jsonl ends within line 2; it may just be written" in str(error)
+
+
 def test_an_empty_file_of_json_lines_is_zero_rows(bucket: Path) -> None:
     assert read(bucket, "a.jsonl", "").rows == []
 
