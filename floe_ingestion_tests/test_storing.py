@@ -72,6 +72,18 @@ def returning(rows: Callable[[], Any], table: str = "marts.cats", **settings: An
     return stored
 
 
+def keyed(part: str, number: int) -> dg.AssetsDefinition:
+    """An asset whose key ends with `part`, which may be no name for Dagster."""
+
+    @dg.multi_asset(
+        name=f"step_{number}", outs={"rows": dg.AssetOut(key=["marts", part], io_manager_key="iceberg_io_manager")}
+    )
+    def stored():  # type: ignore[no-untyped-def]
+        return ARROW
+
+    return stored
+
+
 def store(project: Project, rows: Any, table: str = "marts.cats", **settings: Any) -> dg.ExecuteInProcessResult:
     """One run of an asset that returns `rows`."""
     fails = settings.pop("fails", False)
@@ -214,6 +226,29 @@ def test_the_key_of_the_asset_names_the_table_or_its_metadata_does(
 
     assert project.table(expected).scan().to_arrow().num_rows == 2
     assert seen == [2]
+
+
+def test_a_key_that_no_folder_can_be_called_by_is_refused(project: Project) -> None:
+    parts = ["a?b", "a#b", "a/b", "a%20b", "..", "a\nb", " "]
+    assets = [keyed(part, number) for number, part in enumerate(parts)]
+
+    result = materialize(assets, project.resources, fails=True)
+
+    told = [
+        event.step_failure_data.user_failure_data.description for event in result.all_events if event.is_step_failure
+    ]
+    for part, said in zip(parts, told, strict=True):
+        assert f"a table cannot be stored under {part!r}" in said
+    assert not project.catalog.namespace_exists("marts")
+
+
+def test_a_key_may_hold_all_that_a_folder_may(project: Project) -> None:
+    parts = ["a b", "a%b", "日本", "a:b", "[a]*"]
+
+    materialize([keyed(part, number) for number, part in enumerate(parts)], project.resources)
+
+    found = [project.catalog.load_table(("marts", part)).scan().to_arrow().num_rows for part in parts]
+    assert found == [2] * len(parts)
 
 
 def test_every_mistake_in_the_metadata_is_told_at_once(project: Project) -> None:
