@@ -191,6 +191,42 @@ def test_a_mistake_in_a_source_names_what_was_met_and_what_to_write(
 
 
 @pytest.mark.parametrize(
+    ("type_", "keys", "message"),
+    [
+        (
+            "uuid",
+            "a",
+            "`column` is 'regionId', which bronze.orders declares as uuid; partitions need a column of text,",
+        ),
+        ("binary", "a", "which bronze.orders declares as binary"),
+        ("int", "1, eu", "`keys` holds 'eu', which is no value of 'regionId': bronze.orders declares it as int."),
+        ("boolean", "true, no", "`keys` holds 'no'"),
+        ("date", "2024-01-01, 2024-02-30", "`keys` holds '2024-02-30'"),
+        ("timestamptz", "2024-01-01T00:00:00Z, noon", "`keys` holds 'noon'"),
+        ("decimal(4, 1)", "1.5, x", "`keys` holds 'x'"),
+    ],
+)
+def test_a_partition_that_its_column_cannot_name_is_told_at_once(
+    mistakes: Mistakes, type_: str, keys: str, message: str
+) -> None:
+    quoted = ", ".join(f"'{key}'" for key in keys.split(", "))
+    static = f"partitions: {{type: static, column: regionId, keys: [{quoted}]}}"
+
+    (problem,) = mistakes(f"{HUB}        columns: {{region_id: '{type_}'}}\n      {static}\n")
+
+    assert message in problem.message
+    assert problem.path == "ingestion.sources[0].partitions"
+
+
+def test_a_window_of_time_needs_a_column_that_can_be_compared_with_it(mistakes: Mistakes) -> None:
+    daily = "partitions: {type: daily, column: at, start: 2024-01-01}"
+
+    (problem,) = mistakes(f"{HUB}        columns: {{at: time}}\n      {daily}\n")
+
+    assert "partitions need a column of dates, times, text or whole numbers" in problem.message
+
+
+@pytest.mark.parametrize(
     ("destination", "key", "message"),
     [
         (
