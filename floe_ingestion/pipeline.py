@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.facts import documented, facts_of, foreign_keys_of, told_by
+from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.load_warnings import behind, timeless, unseen
 from floe_ingestion.loading import connector_of
@@ -185,6 +186,6 @@ def _news(spec: TableSpec, log: Callable[[str], None]) -> Callable[[int], None]:
         now = time.monotonic()
         if now - last >= _SECONDS_BETWEEN_NEWS:
             last = now
-            log(f"{spec}: {rows:,} rows in {now - began:.0f} s so far")
+            log(f"{spec}: {number_of(rows, 'row')} in {now - began:.0f} s so far")
 
     return progress

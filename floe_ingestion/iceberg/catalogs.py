@@ -31,7 +31,7 @@ class CatalogSettings(Settings):
 
     name: str = Field(default="floe", min_length=1)
     """What the catalog calls itself. Spark and others that share a `sql` catalog must use the same name."""
-    home: str | None = Field(default=None, repr=False)
+    home: str | None = Field(default=None, repr=False, exclude=True)
     """Given by the run: where everything lives that has no other place."""
 
 

@@ -21,6 +21,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table, Transaction
 
 from floe_ingestion.errors import CommitConflict, OutcomeUnknown, PermanentError
+from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg import files as placing
 from floe_ingestion.iceberg.deletes import delete_file, deleted_positions, write_positions
 from floe_ingestion.iceberg.packing import Packing, Step, deletes_by_file, steps
@@ -182,7 +183,7 @@ class _Compaction:
         staged = write_files(self.folder, SchemaPlan.of_table(self.table), rows, settings)
         if (written := sum(file.rows for file in staged)) != step.live_rows:
             raise PermanentError(
-                f"{self.name}: {written} rows were read where {step.live_rows} should be, in "
+                f"{self.name}: {number_of(written, 'row')} came where {step.live_rows:,} should be, in "
                 f"{', '.join(step.delete_files)}. Nothing was changed."
             )
         placed = zip(staged, self._place(staged), strict=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyiceberg.table import Table
 
+from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg.compact import Compacted, compact
 from floe_ingestion.iceberg.expire import Expired, expire
 from floe_ingestion.iceberg.orphans import Orphans, remove_orphans
@@ -46,10 +47,10 @@ def sentence(report: Report) -> str:
     if isinstance(report, Compacted):
         return f"{report.table}: {would}compact {_compaction(report)}"
     if isinstance(report, Expired):
-        files = _count(report.data_files + report.metadata_files, "file")
-        text = f"{would}expire {_count(report.snapshots, 'snapshot')} of {report.snapshots + report.snapshots_kept}"
-        return f"{report.table}: {text}, with {files} of {report.bytes:,} bytes{_left(report.not_deleted)}"
-    text = f"{would}delete {_count(report.files, 'orphan')} of {report.bytes:,} bytes"
+        files = number_of(report.data_files + report.metadata_files, "file")
+        text = f"{would}expire {number_of(report.snapshots, 'snapshot')} of {report.snapshots + report.snapshots_kept}"
+        return f"{report.table}: {text}, with {files} of {number_of(report.bytes, 'byte')}{_left(report.not_deleted)}"
+    text = f"{would}delete {number_of(report.files, 'orphan')} of {number_of(report.bytes, 'byte')}"
     return f"{report.table}: {text}; {report.too_young:,} too young to tell{_left(report.not_deleted)}"
 
 
@@ -67,15 +68,11 @@ def _compaction(report: Compacted) -> str:
     parts: list[str] = []
     if report.files_before:
         size = f"{report.bytes_before:,} to {report.bytes_after:,} bytes"
-        parts.append(f"{_count(report.files_before, 'file')} into {report.files_after:,} ({size})")
+        parts.append(f"{number_of(report.files_before, 'file')} into {report.files_after:,} ({size})")
     if report.delete_files_before:
-        parts.append(f"{_count(report.delete_files_before, 'delete file')} into {report.delete_files_after:,}")
+        parts.append(f"{number_of(report.delete_files_before, 'delete file')} into {report.delete_files_after:,}")
     return ", ".join(parts)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
 def _left(number: int) -> str:
-    return f"; {_count(number, 'file')} could not be deleted" if number else ""
+    return f"; {number_of(number, 'file')} could not be deleted" if number else ""

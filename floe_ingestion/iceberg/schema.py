@@ -21,6 +21,7 @@ from pyiceberg.table.metadata import new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 
 from floe_ingestion.errors import ContractBroken, KeyViolation, PermanentError, SchemaConflict
+from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg.columns import declared_columns, iceberg_type, new_schema, parse_type, variant_name
 from floe_ingestion.iceberg.inside import Path, holding, split_new
 from floe_ingestion.iceberg.partition import partition_spec
@@ -258,8 +259,8 @@ class SchemaPlan:
     def _require_values(self, columns: list[pa.Array]) -> None:
         if (found := missing(columns, self._arrow)) is not None:
             raise PermanentError(
-                f"{self.spec}: {found[1]} rows have no value in {found[0]!r}, which the table requires. Nothing was "
-                f"written. Correct them in the source, or make the column optional in the table."
+                f"{self.spec}: {number_of(found[1], 'row')} without a value in {found[0]!r}, which the table requires. "
+                f"Nothing was written. Correct them in the source, or make the column optional in the table."
             )
 
     def _require_key(self, columns: list[pa.Array]) -> None:
@@ -273,9 +274,10 @@ class SchemaPlan:
                     f"{' A value inside of a column is no key: make it a column in the source.' if inside else ''}"
                 )
             if columns[index].null_count:
+                without = number_of(columns[index].null_count, "row")
                 raise KeyViolation(
-                    f"{self.spec}: {columns[index].null_count} rows have no value in the key column {name!r}. "
-                    f"Nothing was written. Correct them in the source, or choose another primary_key."
+                    f"{self.spec}: {without} without a value in the key column {name!r}. Nothing was written. Correct "
+                    f"them in the source, or choose another primary_key."
                 )
 
 

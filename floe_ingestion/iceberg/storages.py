@@ -61,7 +61,7 @@ class LocalSettings(StorageSettings):
 
     path: str | None = Field(default=None, min_length=1, examples=["/data/warehouse"])
     """The folder; by default `warehouse` in `home`."""
-    home: str | None = Field(default=None, repr=False)
+    home: str | None = Field(default=None, repr=False, exclude=True)
     """Given by the run: where everything lives that has no other place."""
 
     def location(self) -> str:
@@ -82,7 +82,7 @@ class LocalSettings(StorageSettings):
 
 
 class _BucketSettings(StorageSettings):
-    home: str | None = Field(default=None, repr=False)
+    home: str | None = Field(default=None, repr=False, exclude=True)
     prefix: str = ""
     """The folder of the warehouse in there; the whole of it by default."""
 

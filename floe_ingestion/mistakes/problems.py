@@ -95,7 +95,8 @@ def _fields(model: type[BaseModel], found: Found) -> dict[str, FieldInfo]:
     for element in found.path[:-1]:
         kinds = [inner for kind in _entered(kinds, labels) for inner in _inner(kind, element)]
     models = [kind for kind in _entered(kinds, labels) if _is_model(kind)]
-    return {name: info for kind in models for name, info in _keys(kind).items()}
+    # What is excluded is given by the run, and no key of the file.
+    return {name: info for kind in models for name, info in _keys(kind).items() if not info.exclude}
 
 
 def _entered(kinds: list[Any], labels: set[str]) -> list[Any]:

@@ -297,7 +297,7 @@ def test_text_that_is_no_time_lies_in_no_partition(lake: Lake) -> None:
 def test_rows_outside_of_a_strict_window_are_an_error(lake: Lake) -> None:
     window = Window("at", january(2), january(3), strict=True)
 
-    with pytest.raises(OutsideWindow, match="the source sent 1 rows whose 'at' lies outside"):
+    with pytest.raises(OutsideWindow, match="the source sent 1 row whose 'at' lies outside"):
         staged(lake, table_spec(), [{"id": day, "at": january(day)} for day in (1, 2)], window=window)
 
 

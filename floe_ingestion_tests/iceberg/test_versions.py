@@ -157,7 +157,7 @@ def test_rows_outside_a_strict_window_are_an_error_and_nothing_is_written(lake):
     )
     rows = pa.table({"id": [1, 2], "at": pa.array(days, pa.timestamp("us", "UTC"))})
 
-    with pytest.raises(OutsideWindow, match="1 rows whose 'at' lies outside"):
+    with pytest.raises(OutsideWindow, match="1 row whose 'at' lies outside"):
         lake.load(pipeline_of_rows([rows]), window=window)
     assert not lake.catalog.table_exists(NAME)
 
