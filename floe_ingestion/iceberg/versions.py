@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThan, IsNull, LessThanOrEqual, Or
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table import DataScan, FileScanTask, Table
 
-from floe_ingestion.errors import TransientError
+from floe_ingestion.errors import PermanentError, TransientError
 from floe_ingestion.iceberg.coming import marked_rows, replaced, rows_of_many
 from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
@@ -33,6 +33,8 @@ from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import StagedFile, StagedTable, Window
 
 _NOTHING = pa.array([], pa.int64())
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far ahead of ours another machine's clock may run for the retries to come behind it."""
 
 
 def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: Path) -> Merge:
@@ -85,11 +87,31 @@ def _require_newest(table: Table, staged: StagedTable, moment: pa.Scalar) -> Non
     later: BooleanExpression = Or(GreaterThan(valid_from, began), ended)
     if staged.window is not None:
         later = And(later, window_filter(staged.window, table.schema()))
-    if table.scan(row_filter=later, selected_fields=(valid_from,)).count():
+    if not (found := table.scan(row_filter=later, selected_fields=(valid_from, valid_to))).count():
+        return
+    newest = _newest(found, now, moment)
+    if newest.as_py() <= now.as_py():
         raise TransientError(
-            f"{staged.table}: versions that begin or end after this load began, at {began}, are in the table already, "
-            f"so that another run has read the source later. Nothing was written; the next attempt reads it again."
+            f"{staged.table}: a version that begins or ends at {newest.as_py()}, after this load began at "
+            f"{moment.as_py()}, is in the table already, so that another run has read the source later. Nothing was "
+            f"written; the next attempt reads it again."
         )
+    passes = newest.as_py() - now.as_py() <= _CLOCKS_DIFFER
+    raise (TransientError if passes else PermanentError)(
+        f"{staged.table}: a version in the table begins at {newest.as_py()}, and here it is {now.as_py()}: this load's "
+        f"would end before they begin. Nothing was written. Set the clocks of the machines that load it, and wait "
+        f"until then, roll the table back to before that version, or correct its {valid_from!r}."
+    )
+
+
+def _newest(found: DataScan, now: pa.Scalar, moment: pa.Scalar) -> pa.Scalar:
+    """When the last of these versions begins or, of those that have ended, ends."""
+    newest = moment
+    for batch in found.to_arrow_batch_reader():
+        begin, end = (batch.column(name).cast(moment.type) for name in batch.schema.names)
+        for times in (begin, end.filter(pc.less_equal(end, now))):
+            newest = pc.max(pa.array([newest.as_py(), pc.max(times).as_py()], moment.type))
+    return newest
 
 
 class _Current:
