@@ -23,6 +23,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
+from floe_ingestion.sources.csv_header import mistake_of_header
 from floe_ingestion.sources.csv_types import ColumnTypes, Unfitting, word_of
 from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
 from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions
@@ -51,11 +52,8 @@ def read_csv(file: SourceFile, options: CsvOptions, types: ColumnTypes) -> Itera
         header, blank = _header(stream, options)
     if header is None:
         return
-    if options.header and any("\0" in name for name in header):
-        raise SourceRejected(
-            f"{file.path}: its header holds a NUL byte, behind which no row would be found. Write the `encoding` in "
-            f"reader_options if it is another one, such as utf-16, or correct the file."
-        )
+    if options.header and (mistake := mistake_of_header(header, options)):
+        raise SourceRejected(f"{file.path}: {mistake}")
     names = _checked(list(options.column_names) or header, file)
     row = options.skip_rows + options.header
     with _errors_of(file), file.open() as stream:

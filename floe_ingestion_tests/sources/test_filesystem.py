@@ -328,7 +328,16 @@ def test_a_row_that_is_longer_than_a_block_says_what_to_write(bucket: Path) -> N
 
 @pytest.mark.parametrize(
     ("header", "said"),
-    [("id,id", "names 'id' twice"), (",id", "column 1 of the header has no name"), ("id,na\0me", "NUL")],
+    [
+        ("id,id", "names 'id' twice"),
+        (",id", "column 1 of the header has no name"),
+        ("id,na\0me", "NUL"),
+        (
+            "id;name",
+            "its header is one name, 'id;name', which looks like 2. Write `delimiter: \";\"` in reader_options",
+        ),
+        ("id\tname", '`delimiter: "\\t"`'),
+    ],
 )
 def test_a_header_that_cannot_name_columns_is_refused(bucket: Path, header: str, said: str) -> None:
     assert said in refusal_of(bucket, "a.csv", f"{header}\n1,2\n")
