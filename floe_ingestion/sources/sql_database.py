@@ -9,13 +9,13 @@ from datetime import date, datetime, time, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.formats import number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of
-from floe_ingestion.sources.databases import below, listed, naming_server, require_usable
+from floe_ingestion.sources.databases import below, listed, naming_server, require_usable, valid_url
 from floe_ingestion.sources.instants import as_moment, as_text
 from floe_ingestion.sources.sqlite_times import between, query_by_cursor
 from floe_ingestion.spec import Names, TableSpec
@@ -44,7 +44,7 @@ class SqlDatabaseConnector(SourceConnector):
     kinds: ClassVar[tuple[str, ...]] = ("sql",)
     extra: ClassVar[str | None] = "postgres"
 
-    connection_string: str = Field(min_length=1, repr=False)
+    connection_string: Annotated[str, AfterValidator(valid_url)] = Field(min_length=1, repr=False)
     """A SQLAlchemy URL, usually `${VARIABLE}`."""
     database_schema: str | None = Field(default=None, alias="schema")
     """The database schema that the tables are in; the connection's default where absent."""

@@ -568,6 +568,16 @@ def test_a_port_that_is_no_number_is_told_without_what_it_may_be_of_a_password(u
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "said"), [("secret.db", "is no URL of a database"), ("postgres://u:secret@h/d", "Write postgresql://")]
+)
+def test_what_cannot_be_a_database_is_told_before_any_run(url: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"connection_string: .*{said}") as caught:
+        source_from("sql_database", "raw", {"connection_string": url, "tables": ["t"]})
+
+    assert "secret" not in str(caught.value).replace("what is secret", "")
+
+
 def test_all_tables_are_named_one_by_one(lake: Lake) -> None:
     with pytest.raises(ConfigurationError, match=r"tables\[0\]: '\*' is no table: .*`tables: \[customers, products\]`"):
         source_from("sql_database", "raw", {"connection_string": "sqlite:///x.db", "tables": ["*"]})
