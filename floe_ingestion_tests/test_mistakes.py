@@ -153,6 +153,8 @@ def test_a_file_of_the_wrong_shape_is_told_what_to_write(
             "incremental.initial_value",
             "is a list; write a text, ",
         ),
+        ("table: bronze.orders", "table", "is no known key. Write it inside of 'destination'. Known keys: automation,"),
+        ("cron: 0 6 * * *", "cron", "is no known key. Write it inside of 'schedule' or 'automation'. Known keys: "),
         ("partitions: {type: dayly, column: c}", "partitions.type", "is 'dayly'; write 'hourly', 'daily', "),
         ("partitions: {type: daily, column: c}", "partitions", "daily partitions need a `start`"),
         ("partitions: {type: static, column: c}", "partitions", "static partitions need their `keys`"),

@@ -6,7 +6,7 @@ Never a value that may be a secret: by the keys that lead to a value it is told 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -101,8 +101,6 @@ def expected(kind: str, context: Mapping[str, Any]) -> tuple[str, ...]:
 
 def sentence(found: Found, fields: Mapping[str, FieldInfo], data: Any, at: YamlPath, written: Written) -> str:
     """What was met and what to write instead; `fields` are the keys that are known around it."""
-    if found.kind == "extra_forbidden":
-        return unknown_key(str(found.path[-1]), fields)
     if found.kind == "missing":
         key = str(found.path[-1])
         examples = fields[key].examples if key in fields else None
@@ -114,10 +112,11 @@ def sentence(found: Found, fields: Mapping[str, FieldInfo], data: Any, at: YamlP
     return _about_value(found, data, at, written)
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """A sentence on a key that nobody reads."""
+def unknown_key(key: str, known: Iterable[str], homes: Sequence[str] = ()) -> str:
+    """A sentence on a key that nobody reads; `homes` are keys beside it whose mappings would have it."""
     keys = sorted(known)
-    return f"is no known key.{did_you_mean(key, keys)}" + (f" Known keys: {', '.join(keys)}" if keys else "")
+    hint = f" Write it inside of {' or '.join(map(repr, homes))}." if homes else did_you_mean(key, keys)
+    return f"is no known key.{hint}" + (f" Known keys: {', '.join(keys)}" if keys else "")
 
 
 def about_variable(text: str) -> str | None:
