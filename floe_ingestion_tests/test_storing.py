@@ -160,6 +160,17 @@ def test_what_is_no_rows_is_told_with_what_would_be(project: Project) -> None:
 def test_values_of_several_types_in_one_column_are_told() -> None:
     with pytest.raises(PermanentError, match="values of 'a' are not of one type"):
         batches_of([{"a": 1}, {"a": "x"}])
+    with pytest.raises(PermanentError, match=r"are not of one type: .*column a with type object\. Return rows"):
+        batches_of(pd.DataFrame({"a": [1, "x"]}, dtype="object"))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_python_objects_in_a_polars_frame_are_refused(lazy: bool) -> None:
+    """Polars would give Arrow their addresses."""
+    frame = pl.DataFrame({"id": [1], "a": [object()]})
+
+    with pytest.raises(PermanentError, match="column 'a' of a Polars frame holds Python objects"):
+        list(batches_of(frame.lazy() if lazy else frame) or ())
 
 
 def test_a_frame_of_many_rows_becomes_several_row_groups(project: Project) -> None:
@@ -268,7 +279,11 @@ def test_metadata_of_others_is_left_alone(project: Project) -> None:
     assert len(project.rows("marts.cats", "id")) == 2
 
 
-def test_a_merge_without_a_key_is_told() -> None:
+def test_a_merge_without_a_key_is_told_and_what_is_said_of_one_where_nothing_is_merged() -> None:
+    with pytest.raises(
+        ConfigurationError, match="'floe/hard_delete' is said, and nothing is merged: write 'floe/write_"
+    ):
+        settings_of(StoreSettings, {"floe/hard_delete": "gone"}, "The metadata of marts/cats")
     with pytest.raises(ConfigurationError, match=r"a merge needs its key: write 'floe/primary_key': \['id'\]"):
         settings_of(StoreSettings, {"floe/write_disposition": "merge"}, "The metadata of marts/cats")
 
