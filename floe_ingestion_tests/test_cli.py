@@ -173,7 +173,10 @@ def test_connecting_tells_a_table_that_is_not_there_and_goes_on(project: Project
 
     result = call("validate", "--connect", exits=1)
 
-    assert result.stderr == "  shop: The database has no table ordres. It has: orders, visits.\n"
+    assert result.stderr == (
+        "  shop: The database has no table ordres. Did you mean 'orders'? Correct the name, or the `schema`. There "
+        "are: orders, visits.\n"
+    )
     assert "  site: sqlite answers" in result.stdout
 
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected
-from floe_ingestion.formats import number_of
+from floe_ingestion.formats import did_you_mean, number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of
 from floe_ingestion.sources.databases import below, listed, naming_server, require_usable, valid_url
 from floe_ingestion.sources.instants import as_moment, as_text
@@ -24,6 +24,9 @@ from floe_ingestion.staging import FOREIGN_KEYS, ColumnKind, Window
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from dlt.extract.resource import DltResource
+
+
+_SHOWN = 20
 
 
 class TableResource(ResourceSpec):
@@ -59,9 +62,15 @@ class SqlDatabaseConnector(SourceConnector):
         return self.tables
 
     def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
+        from sqlalchemy.exc import NoSuchTableError
+
         require_usable(self.connection_string)
         with naming_server(self.connection_string):
-            return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
+            try:
+                return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
+            except NoSuchTableError:
+                self.check_connection()  # which names those that there are
+                raise
 
     def relative_to(self, folder: Path) -> SqlDatabaseConnector:
         """A SQLite file with a relative path lies below `folder`."""
@@ -79,8 +88,11 @@ class SqlDatabaseConnector(SourceConnector):
             known = {*inspector.get_table_names(schema), *inspector.get_view_names(schema)}
             known |= {*inspector.get_materialized_view_names(schema)} if dialect == "postgresql" else set()
         if missing := [table.name for table in self.tables if table.name not in known]:
+            some = [*sorted(known)[:_SHOWN], *(["…"] if len(known) > _SHOWN else [])]
             raise SourceRejected(
-                f"The database has no table {', '.join(missing)}. It has: {', '.join(sorted(known)) or 'none'}."
+                f"The database has no table {', '.join(missing)}{f' in {schema!r}' if schema else ''}."
+                f"{did_you_mean(missing[0], known)} Correct the name, or the `schema`. There are: "
+                f"{', '.join(some) or 'none'}."
             )
         return f"{dialect} answers, with {'all ' * (len(self.tables) > 1)}{number_of(len(self.tables), 'table')}"
 

@@ -507,8 +507,8 @@ def test_rows_without_a_cursor_value_are_an_error_that_is_not_tried_again(shop: 
 def test_a_missing_table_is_named(db: Sqlite, lake: Lake) -> None:
     db.execute("create table t (id int)")
 
-    with pytest.raises(SourceRejected, match="there is no table 'nothing'"):
-        lake.load(db.pipeline("nothing"))
+    with pytest.raises(SourceRejected, match=r"The database has no table tt\. Did you mean 't'\? .* There are: t\."):
+        lake.load(db.pipeline("tt"))
 
 
 @pytest.mark.parametrize(
@@ -594,7 +594,7 @@ def test_a_check_of_the_connection_names_what_is_missing(db: Sqlite) -> None:
     db.execute("create table t (id int); create view v as select 1 as one;")
 
     assert "sqlite answers, with all 2 tables" in connector(db, "t", "v").check_connection()
-    with pytest.raises(SourceRejected, match=r"no table nothing\. It has: t, v\."):
+    with pytest.raises(SourceRejected, match=r"no table nothing\. .* There are: t, v\."):
         connector(db, "t", "nothing").check_connection()
 
 
