@@ -20,13 +20,13 @@ from typing import IO, Any
 import orjson
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.sources.csv_header import mistake_of_header
 from floe_ingestion.sources.csv_types import ColumnTypes, Unfitting, word_of
 from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
 from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions
+from floe_ingestion.sources.unpacked import parquet_in
 
 _CHUNK = 1024 * 1024
 _BLANK = "\n\n\r\n\r\n\n\n\r\n"
@@ -82,7 +82,7 @@ def read_jsonl(file: SourceFile, options: JsonlOptions) -> Iterator[list[dict[st
 
 def read_parquet(file: SourceFile, options: ParquetOptions) -> Iterator[pa.RecordBatch]:
     """Batches of `batch_size` rows; times finer than a microsecond are cut to it, for Iceberg holds no finer."""
-    with _errors_of(file), file.open() as stream, pq.ParquetFile(stream) as parquet:
+    with _errors_of(file), file.open() as stream, parquet_in(stream) as parquet:
         known = parquet.schema_arrow.names
         if missing := [name for name in options.columns if name not in known]:
             raise SourceRejected(f"{file.path} has no column {', '.join(missing)}. It has: {', '.join(known)}.")

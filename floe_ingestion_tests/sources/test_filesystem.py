@@ -394,6 +394,17 @@ def test_a_zip_is_the_one_file_in_it(bucket: Path) -> None:
     assert "a.zip: it cannot be decompressed (it holds 2 files" in str(refused(files(bucket, "*.zip", format="csv")))
 
 
+@pytest.mark.parametrize("kept", [0, 8, 900, -1])
+def test_a_parquet_file_that_is_just_written_may_be_tried_again(bucket: Path, kept: int) -> None:
+    pq.write_table(pa.table({"id": list(range(5_000))}), bucket / "a.parquet")
+    (bucket / "a.parquet").write_bytes((bucket / "a.parquet").read_bytes()[:kept])
+
+    error = refused(files(bucket, "a.parquet"))
+
+    assert isinstance(error, SourceUnavailable)
+    assert "a.parquet: it breaks off or is gone; it may just be written" in str(error)
+
+
 def test_a_damaged_parquet_file_is_named_and_not_tried_again(bucket: Path) -> None:
     pq.write_table(pa.table({"id": list(range(5_000))}), bucket / "a.parquet", compression="gzip")
     whole = bytearray((bucket / "a.parquet").read_bytes())
