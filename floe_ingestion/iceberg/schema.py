@@ -266,15 +266,16 @@ class SchemaPlan:
     def _require_key(self, columns: list[pa.Array]) -> None:
         for name in self.key:
             index = self._arrow.get_field_index(name)
-            if index < 0 or self._sources[index] is None:
+            absent = index < 0 or self._sources[index] is None
+            if absent and self._incoming is not None and name not in self._positions(self._incoming):
                 inside = any("." in each for each in self.spec.primary_key)
                 raise KeyViolation(
                     f"{self.spec}: rows have no column {name!r}, which is their key. "
                     f"Write `primary_key: <column>` with a column of: {', '.join(self._arrow.names)}."
                     f"{' A value inside of a column is no key: make it a column in the source.' if inside else ''}"
                 )
-            if columns[index].null_count:
-                without = number_of(columns[index].null_count, "row")
+            if absent or columns[index].null_count:
+                without = "rows" if absent else number_of(columns[index].null_count, "row")
                 raise KeyViolation(
                     f"{self.spec}: {without} without a value in the key column {name!r}. Nothing was written. Correct "
                     f"them in the source, or choose another primary_key."

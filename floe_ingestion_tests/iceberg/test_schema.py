@@ -356,6 +356,9 @@ def test_later_rows_without_the_key_column_are_refused(lake: Lake) -> None:
 
 
 def test_null_keys_are_refused_and_counted(lake: Lake) -> None:
+    nulls = pa.table({"id": pa.nulls(1), "name": ["a"]})
+    with pytest.raises(KeyViolation, match="rows without a value in the key column 'id'"):
+        load(lake, table_spec(), nulls, key=["id"])
     with pytest.raises(KeyViolation, match="2 rows without a value in the key column 'id'"):
         load(lake, table_spec(), [{"id": 1}, {"id": None}, {"id": None}], key=["id"])
 
