@@ -30,7 +30,7 @@ def listed(value: Any) -> Any:
 def valid_url(url: str) -> str:
     """A database's URL, or one with variables, of which nothing is known yet."""
     scheme, separator, _ = url.partition("://")
-    if "${" not in url and not separator:
+    if "$" not in url and not separator:
         raise ValueError(
             "is no URL of a database. Write e.g. `postgresql://user@host/database` or `sqlite:///folder/file.db`, and "
             "what is secret as ${VARIABLE}"
