@@ -157,13 +157,13 @@ class SourceSpec(StrictModel):
     enabled: Flag = True
     config: Mapping[str, Any] = {}
     destination: DestinationSpec = Field(examples=["{schema: bronze}"])
-    incremental: IncrementalSpec | None = None
+    incremental: IncrementalSpec | None = Field(default=None, examples=["{cursor_path: updated_at}"])
     partitions: PartitionsSpec | None = None
-    schedule: ScheduleSpec | None = None
+    schedule: ScheduleSpec | None = Field(default=None, examples=["{cron: 0 6 * * *}"])
     sensor: SensorSpec | None = None
     automation: Automation | None = None
     freshness: FreshnessSpec | None = None
-    retry: RetrySpec | None = None
+    retry: RetrySpec | None = Field(default=None, examples=["{max_retries: 3}"])
     maintenance: MaintenanceSpec | None = None
     checks: Checks | None = None
     pool: Pool | None = None

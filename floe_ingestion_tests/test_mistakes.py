@@ -153,6 +153,8 @@ def test_a_file_of_the_wrong_shape_is_told_what_to_write(
             "incremental.initial_value",
             "is a list; write a text, ",
         ),
+        ("retry: 3", "retry", "is 3 (a whole number); write a mapping, such as `retry: {max_retries: 3}`"),
+        ("schedule: 0 6 * * *", "schedule", "is a text; write a mapping, such as `schedule: {cron: 0 6 * * *}`"),
         ("table: bronze.orders", "table", "is no known key. Write it inside of 'destination'. Known keys: automation,"),
         ("cron: 0 6 * * *", "cron", "is no known key. Write it inside of 'schedule' or 'automation'. Known keys: "),
         ("partitions: {type: dayly, column: c}", "partitions.type", "is 'dayly'; write 'hourly', 'daily', "),

@@ -27,7 +27,8 @@ _SECRET_KEY = re.compile(
 _DOLLARS = re.compile(r"\$\$|\$\{[A-Za-z_]\w*(?::-[^}]*)?\}|(?P<open>\$\{)|\A\$(?P<name>[A-Z_][A-Z0-9_]*)\Z", re.ASCII)
 _LONGEST_SHOWN = 60
 
-_MAPPING = "a mapping (`key: value`)"
+_ANY_PAIR = " (`key: value`)"
+_MAPPING = f"a mapping{_ANY_PAIR}"
 _LIST = "a list"
 # What pydantic expected, by the beginning of its error's type.
 _EXPECTED = {
@@ -109,7 +110,9 @@ def sentence(found: Found, fields: Mapping[str, FieldInfo], data: Any, at: YamlP
         return scrubbed(str(found.context["error"]).rstrip("."), data, at)
     if found.kind in ("union_tag_invalid", "union_tag_not_found"):
         return _about_tag(found)
-    return _about_value(found, data, at, written)
+    about, last = _about_value(found, data, at, written), str(found.path[-1]) if found.path else ""
+    examples = fields[last].examples if last in fields else None
+    return about.replace(_ANY_PAIR, f", such as `{last}: {examples[0]}`") if examples else about
 
 
 def unknown_key(key: str, known: Iterable[str], homes: Sequence[str] = ()) -> str:
