@@ -807,6 +807,16 @@ def test_an_initial_value_fits_the_declared_type(bucket: Path, type_: str) -> No
     assert loaded.values("day") == [2]
 
 
+def test_a_cursor_that_is_no_column_is_told_with_those_that_there_are(bucket: Path) -> None:
+    (bucket / "a.csv").write_text("id,Updated\n1,2\n")
+
+    error = refused(files(bucket, "a.csv", incremental={"cursor_path": "updated"}))
+
+    assert isinstance(error, SourceRejected)
+    assert "rows: there is no column 'updated' to load by. Did you mean 'Updated'?" in str(error)
+    assert "with one of: id, Updated." in str(error)
+
+
 def test_a_lag_of_a_date_counts_days(bucket: Path) -> None:
     incremental = {"cursor_path": "at", "initial_value": date(2024, 1, 1), "lag": 1}
     connector = files(bucket, "*.csv", incremental=incremental, columns={"at": "date"})
