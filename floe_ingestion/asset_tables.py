@@ -9,6 +9,7 @@ import dagster as dg
 
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.formats import did_you_mean
+from floe_ingestion.naming import fits_in_location
 from floe_ingestion.partitions import partition_name
 from floe_ingestion.retries import failed_runs_before
 from floe_ingestion.spec import TableSpec
@@ -38,6 +39,12 @@ def table_of(context: dg.OutputContext, schema: str) -> tuple[TableSpec, Window 
     name = context.asset_key.to_user_string()
     settings = settings_of(StoreSettings, context.definition_metadata, f"The metadata of {name}")
     identifier = identifier_of(context.asset_key, settings.table, schema)
+    if unfit := [part for part in identifier if not fits_in_location(part)]:
+        raise PermanentError(
+            f"{name}: a table cannot be stored under {unfit[0]!r}: in the address of its files ? # / .. and codes such "
+            f"as %20 mean something else. Write 'floe/table': '<schema>.<table>' in the asset's metadata, or another "
+            f"`schema_name`."
+        )
     if not context.has_asset_partitions:
         return settings.table_spec(name, identifier), None
     definition, keys = context.asset_partitions_def, context.asset_partition_keys

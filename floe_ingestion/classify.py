@@ -88,7 +88,7 @@ def classify(error: BaseException, place: str) -> IngestionError:
                 link.args = (redact(str(link)),)
             return link
     for link in reversed(chain):
-        if any(_wraps_answer(outer, link) for outer in chain):
+        if any(_tells_more(outer, link) for outer in chain):
             continue
         if (found := _of_library(link, place)) is not None:
             return found
@@ -157,9 +157,12 @@ def _is_final(error: BaseException) -> bool:
     return not isinstance(error, TransientException)
 
 
-def _wraps_answer(outer: BaseException, error: BaseException) -> bool:
-    """Whether pyiceberg has made `outer` of the HTTP error: it knows what the status means there."""
-    return outer.__cause__ is error and _library(outer) == "pyiceberg" and _library(error) == "requests"
+def _tells_more(outer: BaseException, error: BaseException) -> bool:
+    """Whether `outer` was made of `error` by who knows more: pyiceberg what a status means, urllib3 the host."""
+    if outer.__cause__ is not error:
+        return False
+    of_host = isinstance(error, (TimeoutError, ConnectionError)) and _library(outer) == "urllib3"
+    return of_host or (_library(outer) == "pyiceberg" and _library(error) == "requests")
 
 
 def _library(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from floe_ingestion.cli_base import Group, command, print_rows, spec_option, table_of
+from floe_ingestion.formats import number_of
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -90,4 +91,4 @@ def drop(table: Table, branch: str) -> str:
     """Remove BRANCH of TABLE with the files that only it names. BRANCH may be left out where one waits."""
     from floe_ingestion.iceberg import audit as audits
 
-    return f"dropped, {audits.drop(table, branch)} files deleted"
+    return f"dropped, {number_of(audits.drop(table, branch), 'file')} deleted"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from floe_ingestion.errors import ConfigurationError, IngestionError
+from floe_ingestion.formats import did_you_mean
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -23,6 +24,16 @@ DEBUG = "floe_ingestion.debug"
 
 class Command(click.Command):
     """A command that a group lists with its whole first sentence, which click would cut to one line."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        file = next((text for text in args if text.endswith((".yaml", ".yml"))), None)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if file is not None and "extra argument" in error.message:
+                told = f"{error.message}. A floe.yaml is named by an option: --spec {file}"
+                raise click.UsageError(told, ctx) from error
+            raise
 
     def get_short_help_str(self, limit: int = 0) -> str:
         return super().get_short_help_str(max(limit, _LONGEST_SENTENCE))
@@ -71,9 +82,14 @@ def table_of(spec_path: str, name: str) -> Table:
 
     if "." not in name:
         raise click.UsageError(f"{name!r} names no schema. Write <schema>.<table>, e.g. bronze.{name}.")
-    found = load_table(lake_of(load_spec(spec_path)).connect(), tuple(name.split(".")))
+    spec = load_spec(spec_path)
+    found = load_table(lake_of(spec).connect(), tuple(name.split(".")))
     if found is None:
-        raise IngestionError(f"There is no table {name}. `floe-ingestion sources` lists the tables; run its source.")
+        known = [str(table) for source in spec.sources for table in source.tables]
+        hint = did_you_mean(name, known) if name not in known else ""
+        raise IngestionError(
+            f"There is no table {name}.{hint} `floe-ingestion sources` lists the tables; run its source."
+        )
     return found
 
 

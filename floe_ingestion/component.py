@@ -37,7 +37,7 @@ _STARTERS = {
               incremental:
                 cursor_path: updated_at
         destination:
-          table: bronze.orders
+          table: bronze.raw_orders
           write_disposition: merge
 """,
     "filesystem": """\
@@ -77,7 +77,7 @@ _STARTERS = {
         config:
           spreadsheet: https://docs.google.com/spreadsheets/d/1aB-cD_eF/edit
           credentials: ${GOOGLE_SERVICE_ACCOUNT}
-          resources: [orders]
+          resources: [budget]
         destination:
           schema: bronze
 """,

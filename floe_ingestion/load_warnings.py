@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timezone
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from floe_ingestion.formats import did_you_mean
+from floe_ingestion.formats import did_you_mean, number_of
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.sources.base import Extraction, SourceConnector
 from floe_ingestion.spec import TableSpec
@@ -53,8 +53,8 @@ def _partitions(spec: TableSpec, load: OpenLoad, landed: bool) -> Iterator[str]:
     if left_out and not landed and spec.partitions is not None:
         told = "one of its keys" if spec.partitions.by_keys else _TIME
         yield (
-            f"{spec}: no row landed, and {left_out} have no value in {spec.partitions.column!r} that tells their "
-            f"partition ({told}). Correct the source, or name another column: `partitions: {{column: …}}`."
+            f"{spec}: no row landed, {number_of(left_out, 'row')} without a value in {spec.partitions.column!r} that "
+            f"tells the partition ({told}). Correct the source, or name another column: `partitions: {{column: …}}`."
         )
 
 

@@ -35,6 +35,7 @@ from floe_ingestion.secrets import empty_variables, expand
 from floe_ingestion.sources.base import ResourceSpec, SourceConnector
 from floe_ingestion.sources.registry import connector_class
 from floe_ingestion.spec import DefaultsSpec, PluginsSpec, SourceSpec, Spec, StrictModel
+from floe_ingestion.spec_partition_keys import mistake_of_column
 
 SECTIONS = ("plugins", "ingestion")
 _Find = Callable[[str], type[SourceConnector]]
@@ -202,6 +203,8 @@ def _entry(
         return None
     entry = _Entry(at, checked.model, tuple(resolve(checked.model, resources, defaults, at, report)))
     check_triggers(entry.source, entry.tables, connector.lists, at, report)
+    if mistake := next(filter(None, (mistake_of_column(each.table) for each in entry.tables)), None):
+        report.add((*at, "partitions"), mistake)
     return entry
 
 

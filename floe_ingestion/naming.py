@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 _SIMILAR = str.maketrans("+-*@|", "x_xal")
 _NOT_A_LETTER = re.compile(r"[^a-zA-Z\d_]+")
 _BEFORE_A_WORD = re.compile("([^_])([A-Z][a-z]+)")
 _BEFORE_A_CAPITAL = re.compile("([a-z0-9])([A-Z])")
 _UNDERSCORES = re.compile("__+")
+_OF_A_URL = re.compile(r"[?#/\x00-\x1f\x7f]")
 
 
 def normalize_identifier(name: str) -> str:
@@ -33,3 +35,9 @@ def normalize_column(name: str) -> str:
     """`name` as dlt writes it for a column: parts that `__` separates, as in its variants, stay apart."""
     parts = [normalize_identifier(part) for part in name.split("__") if part.strip()]
     return "__".join(parts) if parts else normalize_identifier(name)
+
+
+def fits_in_location(name: str) -> bool:
+    """Whether files can lie in a folder of this name: in the URL of one, some letters mean something else."""
+    own = bool(name.strip()) and name not in (".", "..")
+    return own and _OF_A_URL.search(name) is None and unquote(name) == name

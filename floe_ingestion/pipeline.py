@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.facts import documented, facts_of, foreign_keys_of, told_by
+from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.load_warnings import behind, timeless, unseen
 from floe_ingestion.loading import connector_of
@@ -95,6 +96,22 @@ def stage(pipeline: IngestionPipeline, request: LoadRequest, catalog: Catalog, s
             yield landed
 
 
+def _built(connector: Connector, extraction: Extraction) -> DltResource:
+    """The resource of one table; a connector may be anybody's."""
+    from dlt.extract.resource import DltResource
+
+    name, built = extraction.table.resource, connector.build([extraction])
+    found = built.get(name) if isinstance(built, Mapping) else None
+    if isinstance(found, DltResource):
+        return found
+    met = f"a mapping with the keys {list(built)}" if isinstance(built, Mapping) else f"a {type(built).__name__}"
+    met = met if found is None else f"a {type(found).__name__} for {name!r}"
+    raise PermanentError(
+        f"{extraction.table}: `build` of {type(connector).__name__} returned {met}, and a mapping from the names of "
+        f"resources to dlt resources is expected. Return {{{name!r}: dlt.resource(rows, name={name!r})}} there."
+    )
+
+
 @contextmanager
 def private_folder(staging: Path) -> Iterator[Path]:
     """A folder of this load alone, gone afterwards; on the warehouse's file system where that is local."""
@@ -127,7 +144,7 @@ def _stage_table(
         plan, table = load.plan, load.table
         known = plan.arrow if table is not None else None
         extraction = Extraction(spec, request.window, known)
-        resource = connector.build([extraction])[spec.resource]
+        resource = _built(connector, extraction)
         told = told_by(resource)
         facts = facts_of(told)
         plan.spec = documented(spec, facts)
@@ -185,6 +202,6 @@ def _news(spec: TableSpec, log: Callable[[str], None]) -> Callable[[int], None]:
         now = time.monotonic()
         if now - last >= _SECONDS_BETWEEN_NEWS:
             last = now
-            log(f"{spec}: {rows:,} rows in {now - began:.0f} s so far")
+            log(f"{spec}: {number_of(rows, 'row')} in {now - began:.0f} s so far")
 
     return progress

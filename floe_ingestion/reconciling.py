@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from floe_ingestion.formats import number_of
 from floe_ingestion.staging import Landed, StagedTable
 
 
@@ -26,16 +27,16 @@ def unreconciled(
             facts["rows read"] = staged.rows_read
             if staged.rows_read != staged.rows + left_out:
                 faults.append(
-                    f"the source gave {staged.rows_read:,} rows, expected {staged.rows + left_out:,} "
+                    f"the source gave {number_of(staged.rows_read, 'row')}, expected {staged.rows + left_out:,} "
                     f"({staged.rows:,} staged and {left_out:,} left out)"
                 )
         landed_rows = landed.rows_added + landed.rows_updated + landed.rows_unchanged
         landed_rows += landed.duplicates_dropped + landed.rows_marking
         facts["rows landed"] = landed.rows_added + landed.rows_updated
         if landed_rows != staged.rows:
-            faults.append(f"{staged.rows:,} rows were staged, and the commit accounts for {landed_rows:,}")
+            faults.append(f"staged {number_of(staged.rows, 'row')}, and the commit accounts for {landed_rows:,}")
     if not expired and landed.snapshot_id is not None and (expected := _after(staged, landed, before or 0)) != after:
-        faults.append(f"there are {after:,} rows behind the load, expected {expected:,} ({before or 0:,} before)")
+        faults.append(f"{number_of(after, 'row')} behind the load, expected {expected:,} ({before or 0:,} before)")
     return facts, faults
 
 

@@ -140,18 +140,20 @@ class RowTypes:
             if renamed.get(column) is None:
                 renamed[column] = value
             elif value is not None and value != renamed[column]:
-                raise self._refusal_of(column, [repr(each) for each in row if names[each] == column])
+                raise self._refusal_of(column, row, names)
         if self._path and len(renamed) < len(row):
             twice = next(name for name in renamed if sum(names[each] == name for each in row) > 1)
-            raise self._refusal_of(twice, [repr(each) for each in row if names[each] == twice])
+            raise self._refusal_of(twice, row, names)
         return renamed
 
-    def _refusal_of(self, column: str, alike: list[str]) -> SourceRejected:
-        place = f"in {self._path!r} one object" if self._path else "a row"
-        instead = f", or keep the objects as JSON: {self._as_text(column)}" if self._path else ""
+    def _refusal_of(self, column: str, row: dict[str, Any], names: dict[str, str]) -> SourceRejected:
+        key = "".join(f" whose {name!r} is {shown(row[name])}" for name in self._spec.primary_key if name in row)
+        place = f"in {self._path!r} one object" if self._path else f"a row{key}"
+        alike = " and ".join(f"{each!r} ({shown(row[each])})" for each in row if names[each] == column)
+        instead = f"keep the objects as JSON: {self._as_text(column)}" if self._path else "send the same in both"
         return SourceRejected(
-            f"{self._spec}: {place} has {', '.join(alike)}, which all become {column!r}. Rename one in "
-            f"the source{instead}."
+            f"{self._spec}: {place} has {alike}, which become one column, {column!r}. Rename one in the source, "
+            f"or {instead}."
         )
 
     def _as_text(self, name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from floe_ingestion.classify import source_errors
+from floe_ingestion.formats import number_of
 from floe_ingestion.loading import connector_of
 from floe_ingestion.spec import SourceSpec
 from floe_ingestion.spec_runs import SensorSpec
@@ -44,7 +45,7 @@ def _file_sensor(
             return dg.SkipReason(f"{source.name} has no files yet.")
         changes, _, seen = (context.cursor or "0 ").partition(" ")
         if seen == (now := _digest(listing)):
-            return dg.SkipReason(f"{source.name} has the same {len(listing)} files as before.")
+            return dg.SkipReason(f"{source.name} has the same {number_of(len(listing), 'file')} as before.")
         # Counted, because the same files may come back after others: that is another change, and another run.
         cursor = f"{int(changes) + 1} {now}"
         return dg.SensorResult([dg.RunRequest(run_key=cursor)], cursor=cursor)

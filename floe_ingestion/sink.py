@@ -12,6 +12,7 @@ from floe_ingestion.errors import OtherTable, PermanentError
 from floe_ingestion.iceberg.writer import ParquetSink
 from floe_ingestion.naming import normalize_column
 from floe_ingestion.row_types import RowTypes
+from floe_ingestion.storing import of_polars
 from floe_ingestion.value_types import are_plain
 
 _ROWS = 4_000
@@ -110,7 +111,7 @@ def as_arrow(piece: Any) -> pa.Table | pa.RecordBatch | None:
         return piece
     module = type(piece).__module__.partition(".")[0]
     if module == "polars":
-        return (piece.collect() if hasattr(piece, "collect") else piece).to_arrow()
+        return of_polars(piece.collect() if hasattr(piece, "collect") else piece)
     if module == "pandas":
         return pa.Table.from_pandas(piece, preserve_index=False)
     return None

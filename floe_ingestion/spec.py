@@ -27,6 +27,7 @@ from floe_ingestion.formats import (
     TableName,
     TablePart,
     Tags,
+    did_you_mean,
     mistake_of_place,
     short_for,
 )
@@ -156,13 +157,13 @@ class SourceSpec(StrictModel):
     enabled: Flag = True
     config: Mapping[str, Any] = {}
     destination: DestinationSpec = Field(examples=["{schema: bronze}"])
-    incremental: IncrementalSpec | None = None
+    incremental: IncrementalSpec | None = Field(default=None, examples=["{cursor_path: updated_at}"])
     partitions: PartitionsSpec | None = None
-    schedule: ScheduleSpec | None = None
+    schedule: ScheduleSpec | None = Field(default=None, examples=["{cron: 0 6 * * *}"])
     sensor: SensorSpec | None = None
     automation: Automation | None = None
     freshness: FreshnessSpec | None = None
-    retry: RetrySpec | None = None
+    retry: RetrySpec | None = Field(default=None, examples=["{max_retries: 3}"])
     maintenance: MaintenanceSpec | None = None
     checks: Checks | None = None
     pool: Pool | None = None
@@ -275,8 +276,11 @@ class Spec(StrictModel):
         for source in self.sources:
             if source.name == name:
                 return source
-        known = ", ".join(source.name for source in self.sources) or "none"
-        raise ConfigurationError(f"{self.path} has no source {name!r}. Its sources: {known}.")
+        names = [source.name for source in self.sources]
+        owner = next((each.name for each in self.sources for t in each.tables if name in (t.resource, str(t))), None)
+        hint = f" The table {name} is one of the source {owner!r}." if owner else did_you_mean(name, names)
+        known = ", ".join(names) or "none"
+        raise ConfigurationError(f"{self.path} has no source {name!r}.{hint} Its sources: {known}.")
 
 
 SourceSpec.model_rebuild()

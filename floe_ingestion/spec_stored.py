@@ -66,6 +66,10 @@ class StoreSettings(_Settings):
     def _whole(self) -> StoreSettings:
         if self.write_disposition == "merge" and not self.primary_key:
             raise ValueError("a merge needs its key: write 'floe/primary_key': ['id']")
+        of_merges = [name for name in ("merge_strategy", "hard_delete") if name in self.model_fields_set]
+        if of_merges and self.write_disposition != "merge":
+            said = ", ".join(f"'{PREFIX}{name}'" for name in of_merges)
+            raise ValueError(f"{said} is said, and nothing is merged: write '{PREFIX}write_disposition': 'merge' too")
         return self
 
     def table_spec(

@@ -42,7 +42,7 @@ def batches_of(rows: Any) -> Iterator[Batch] | None:
     if library == "polars" and kind.__name__ == "LazyFrame":
         return _of_lazy_frame(rows)
     if library == "polars" and kind.__name__ == "DataFrame":
-        return _pieces(rows.to_arrow())
+        return _pieces(of_polars(rows))
     if library == "pandas" and kind.__name__ == "DataFrame":
         return _pieces(_of_pandas(rows))
     if library in ("duckdb", "_duckdb"):
@@ -89,6 +89,17 @@ def _require_inside(spec: TableSpec, sink: ParquetSink) -> None:
         )
 
 
+def of_polars(frame: Any) -> pa.Table:
+    """A data frame of Polars, which would give addresses in memory for Python objects."""
+    objects = [name for name, type_ in frame.schema.items() if str(type_) == "Object"]
+    if objects:
+        raise PermanentError(
+            f"The column {objects[0]!r} of a Polars frame holds Python objects (pl.Object), which no table can. Give "
+            f"it a type of Polars, such as pl.String, or leave it out."
+        )
+    return frame.to_arrow()
+
+
 def _of_stream(rows: Any) -> Iterator[Batch] | None:
     import pyarrow as pa
 
@@ -129,7 +140,7 @@ def _of_duckdb(rows: Any) -> Iterator[Batch] | None:
 
 
 def _of_lazy_frame(frame: Any) -> Iterator[Batch]:
-    yield frame.head(0).collect().to_arrow()
+    yield of_polars(frame.head(0).collect())
     if hasattr(frame, "collect_batches"):
         for batch in frame.collect_batches(chunk_size=_BATCH_ROWS):
             yield batch.to_arrow()
@@ -142,7 +153,13 @@ def _of_pandas(frame: Any) -> pa.Table:
 
     # An index with a name says something; one without only counts.
     named = any(name is not None for name in frame.index.names)
-    return pa.Table.from_pandas(frame.reset_index() if named else frame, preserve_index=False)
+    try:
+        return pa.Table.from_pandas(frame.reset_index() if named else frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise PermanentError(
+            f"The values of a column are not of one type: {'. '.join(map(str, error.args))}. Return rows whose values "
+            f"of a column are alike."
+        ) from error
 
 
 def _of_dicts(rows: list[Any]) -> Iterator[Batch] | None:

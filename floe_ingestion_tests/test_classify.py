@@ -97,9 +97,13 @@ def test_a_source_that_says_when_to_come_back_is_heard(
 
 
 def test_a_closed_port_may_open_later() -> None:
-    found = classify(raised_by(lambda: requests.get(f"http://127.0.0.1:{closed_port()}", timeout=5)), "shop")
+    port = closed_port()
+
+    found = classify(raised_by(lambda: requests.get(f"http://127.0.0.1:{port}", timeout=5)), "shop")
 
     assert type(found) is SourceUnavailable
+    assert "127.0.0.1" in str(found)
+    assert str(port) in str(found)
 
 
 def test_a_server_that_is_silent_may_answer_later() -> None:
@@ -109,6 +113,7 @@ def test_a_server_that_is_silent_may_answer_later() -> None:
         found = classify(raised_by(lambda: requests.get(url, timeout=0.1)), "shop")
 
     assert type(found) is SourceUnavailable
+    assert "127.0.0.1" in str(found)
 
 
 def test_dlts_own_client_fails_in_the_same_words(api: HttpServer) -> None:

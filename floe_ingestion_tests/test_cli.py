@@ -173,7 +173,10 @@ def test_connecting_tells_a_table_that_is_not_there_and_goes_on(project: Project
 
     result = call("validate", "--connect", exits=1)
 
-    assert result.stderr == "  shop: The database has no table ordres. It has: orders, visits.\n"
+    assert result.stderr == (
+        "  shop: The database has no table ordres. Did you mean 'orders'? Correct the name, or the `schema`. There "
+        "are: orders, visits.\n"
+    )
     assert "  site: sqlite answers" in result.stdout
 
 
@@ -280,6 +283,8 @@ def test_a_disabled_source_is_run_only_where_it_is_named(project: Project) -> No
     ("arguments", "told"),
     [
         (["nowhere"], "floe.yaml has no source 'nowhere'. Its sources: shop, site."),
+        (["shpo"], "has no source 'shpo'. Did you mean 'shop'? Its sources: "),
+        (["bronze.orders"], "The table bronze.orders is one of the source 'shop'. Its sources: "),
         (["site"], "site is partitioned: say which to load with --partition KEY or --partitions FROM..TO"),
         ([], "site is partitioned: say which to load"),
         (["shop", "--partition", "2024-03-02"], "No source to run is partitioned"),
@@ -386,11 +391,18 @@ def test_history_as_json_names_run_partition_and_load(project: Project) -> None:
     ("table", "exits", "told"),
     [
         ("bronze.orders", 1, "There is no table bronze.orders. `floe-ingestion sources` lists the tables"),
+        ("bronze.ordrs", 1, "There is no table bronze.ordrs. Did you mean 'bronze.orders'? `floe-ingestion sources`"),
         ("orders", 2, "'orders' names no schema. Write <schema>.<table>, e.g. bronze.orders."),
     ],
 )
 def test_history_of_a_table_that_is_not_there_says_so(project: Project, table: str, exits: int, told: str) -> None:
     assert told in call("history", table, exits=exits).stderr
+
+
+def test_a_file_where_none_is_expected_is_told_with_its_option(project: Project) -> None:
+    told = call("validate", "floe.yaml", exits=2).stderr
+
+    assert "unexpected extra argument (floe.yaml). A floe.yaml is named by an option: --spec floe.yaml" in told
 
 
 # Errors and secrets

@@ -234,11 +234,14 @@ def test_attributes_without_ingestion_are_told(project: DgProject) -> None:
 # How `dg` finds and begins it
 
 
-@pytest.mark.parametrize("source", DltIngestionResource().list_available_sources())
-def test_what_is_scaffolded_loads(project: DgProject, source: str) -> None:
-    scaffold_object(project.defs / "made", TYPE, json.dumps({"source": source}), "yaml", project.root)
+def test_what_is_scaffolded_loads_side_by_side(project: DgProject) -> None:
+    sources = DltIngestionResource().list_available_sources()
+    for source in sources:
+        scaffold_object(project.defs / source, TYPE, json.dumps({"source": source}), "yaml", project.root)
 
-    assert any(key.startswith("bronze/") for key in keys_of(project.load()))
+    groups = project.load().resolve_asset_graph().all_group_names
+
+    assert len(groups - {"default"}) == len(sources)
 
 
 def test_the_page_on_components_is_right(project: DgProject) -> None:

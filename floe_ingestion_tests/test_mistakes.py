@@ -153,6 +153,10 @@ def test_a_file_of_the_wrong_shape_is_told_what_to_write(
             "incremental.initial_value",
             "is a list; write a text, ",
         ),
+        ("retry: 3", "retry", "is 3 (a whole number); write a mapping, such as `retry: {max_retries: 3}`"),
+        ("schedule: 0 6 * * *", "schedule", "is a text; write a mapping, such as `schedule: {cron: 0 6 * * *}`"),
+        ("table: bronze.orders", "table", "is no known key. Write it inside of 'destination'. Known keys: automation,"),
+        ("cron: 0 6 * * *", "cron", "is no known key. Write it inside of 'schedule' or 'automation'. Known keys: "),
         ("partitions: {type: dayly, column: c}", "partitions.type", "is 'dayly'; write 'hourly', 'daily', "),
         ("partitions: {type: daily, column: c}", "partitions", "daily partitions need a `start`"),
         ("partitions: {type: static, column: c}", "partitions", "static partitions need their `keys`"),
@@ -188,6 +192,42 @@ def test_a_mistake_in_a_source_names_what_was_met_and_what_to_write(
     assert problem.path == f"ingestion.sources[0].{key}"
     assert message in problem.message
     assert problem.line == 11
+
+
+@pytest.mark.parametrize(
+    ("type_", "keys", "message"),
+    [
+        (
+            "uuid",
+            "a",
+            "`column` is 'regionId', which bronze.orders declares as uuid; partitions need a column of text,",
+        ),
+        ("binary", "a", "which bronze.orders declares as binary"),
+        ("int", "1, eu", "`keys` holds 'eu', which is no value of 'regionId': bronze.orders declares it as int."),
+        ("boolean", "true, no", "`keys` holds 'no'"),
+        ("date", "2024-01-01, 2024-02-30", "`keys` holds '2024-02-30'"),
+        ("timestamptz", "2024-01-01T00:00:00Z, noon", "`keys` holds 'noon'"),
+        ("decimal(4, 1)", "1.5, x", "`keys` holds 'x'"),
+    ],
+)
+def test_a_partition_that_its_column_cannot_name_is_told_at_once(
+    mistakes: Mistakes, type_: str, keys: str, message: str
+) -> None:
+    quoted = ", ".join(f"'{key}'" for key in keys.split(", "))
+    static = f"partitions: {{type: static, column: regionId, keys: [{quoted}]}}"
+
+    (problem,) = mistakes(f"{HUB}        columns: {{region_id: '{type_}'}}\n      {static}\n")
+
+    assert message in problem.message
+    assert problem.path == "ingestion.sources[0].partitions"
+
+
+def test_a_window_of_time_needs_a_column_that_can_be_compared_with_it(mistakes: Mistakes) -> None:
+    daily = "partitions: {type: daily, column: at, start: 2024-01-01}"
+
+    (problem,) = mistakes(f"{HUB}        columns: {{at: time}}\n      {daily}\n")
+
+    assert "partitions need a column of dates, times, text or whole numbers" in problem.message
 
 
 @pytest.mark.parametrize(

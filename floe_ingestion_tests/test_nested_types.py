@@ -92,7 +92,7 @@ def test_fields_are_named_as_columns_are() -> None:
 
 
 def test_an_object_with_two_spellings_of_a_name_is_refused() -> None:
-    with pytest.raises(SourceRejected, match=r"in 'a\.b' one object has 'userId', 'user_id'.*columns: \{a: string\}"):
+    with pytest.raises(SourceRejected, match=r"in 'a\.b' one object has 'userId' .*'user_id' .*columns: \{a: string\}"):
         columns_of({"a": {"b": {"userId": 1, "user_id": 2}}})
 
 

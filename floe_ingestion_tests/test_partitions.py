@@ -322,7 +322,7 @@ def test_static_partitions_replace_the_rows_of_their_keys(project: Project) -> N
 
     stock[:] = [(None, 1), ("us", 2)]
     shown = metadata(materialize([stock_of], project.resources, partition="eu"), "bronze/stock")
-    assert "no row landed, and 1 have no value in 'region' that tells their partition (one of its" in shown["warnings"]
+    assert "no row landed, 1 row without a value in 'region' that tells the partition (one of its" in shown["warnings"]
 
 
 def test_rows_outside_the_window_fail_the_run_where_that_is_asked_for(project: Project) -> None:

@@ -476,3 +476,29 @@ def test_the_key_is_the_tables_then_the_sources_then_id() -> None:
     )
     assert pipelines.key_of(table_spec(write_disposition="merge"), connector, resource) == ("code",)
     assert pipelines.key_of(table_spec(write_disposition="merge"), keyless, resource) == ("id",)
+
+
+class MisbuildingConnector(FunctionConnector):
+    """Its `build` returns what the function does, which should be a mapping of resources."""
+
+    def build(self, extractions: Any) -> Any:
+        return self.function()
+
+
+@pytest.mark.parametrize(
+    ("built", "met"),
+    [
+        ([1], "returned a list,"),
+        ({"others": 1}, "returned a mapping with the keys ['others'],"),
+        ({"numbers": [1]}, "returned a list for 'numbers',"),
+    ],
+)
+def test_a_connector_that_builds_something_else_is_told_what_to_return(built: Any, met: str, lake: Lake) -> None:
+    spec = table_spec()
+    pipeline = IngestionPipeline("numbers", (spec,), lambda: MisbuildingConnector(lambda: built))
+
+    with pytest.raises(PermanentError) as caught:
+        next(staging(lake, pipeline))
+
+    assert f"raw.numbers: `build` of MisbuildingConnector {met}" in str(caught.value)
+    assert "Return {'numbers': dlt.resource(rows, name='numbers')} there." in str(caught.value)

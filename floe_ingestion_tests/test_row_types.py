@@ -161,8 +161,8 @@ def test_times_are_read_as_dlt_reads_them(text: str) -> None:
     assert types_of().table(rows).column("at").to_pylist()[1] == expected
 
 
-def types_of(**hints: Any) -> RowTypes:
-    spec = table_spec()
+def types_of(*key: str, **hints: Any) -> RowTypes:
+    spec = table_spec(primary_key=key)
     return RowTypes(spec, schema_of(spec, None), hints)
 
 
@@ -265,8 +265,9 @@ def test_two_spellings_of_a_name_are_one_column() -> None:
 
 
 def test_two_values_of_a_row_for_one_column_are_refused_by_their_names() -> None:
-    with pytest.raises(SourceRejected, match="a row has 'user_id', 'userId', which all become 'user_id'"):
-        types_of().table([{"user_id": 3, "userId": 4}])
+    said = r"a row whose 'id' is 7 has 'user_id' \(3\) and 'userId' \(4\), which become one column, 'user_id'\. Rename"
+    with pytest.raises(SourceRejected, match=said):
+        types_of("id").table([{"id": 6}, {"id": 7, "user_id": 3, "userId": 4}])
 
 
 def test_a_column_that_is_said_to_hold_no_nulls_holds_none() -> None:

@@ -219,7 +219,9 @@ def test_a_source_is_found_by_its_name_and_another_lists_them() -> None:
     spec = Spec(path="floe.yaml", sources=(source,))
 
     assert spec.source("orders") is source
-    with pytest.raises(ConfigurationError, match=r"floe\.yaml has no source 'order'\. Its sources: orders\."):
+    with pytest.raises(
+        ConfigurationError, match=r"floe\.yaml has no source 'order'\. Did you mean 'orders'\? Its sources: orders\."
+    ):
         spec.source("order")
 
 

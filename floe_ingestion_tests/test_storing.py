@@ -72,6 +72,18 @@ def returning(rows: Callable[[], Any], table: str = "marts.cats", **settings: An
     return stored
 
 
+def keyed(part: str, number: int) -> dg.AssetsDefinition:
+    """An asset whose key ends with `part`, which may be no name for Dagster."""
+
+    @dg.multi_asset(
+        name=f"step_{number}", outs={"rows": dg.AssetOut(key=["marts", part], io_manager_key="iceberg_io_manager")}
+    )
+    def stored():  # type: ignore[no-untyped-def]
+        return ARROW
+
+    return stored
+
+
 def store(project: Project, rows: Any, table: str = "marts.cats", **settings: Any) -> dg.ExecuteInProcessResult:
     """One run of an asset that returns `rows`."""
     fails = settings.pop("fails", False)
@@ -148,6 +160,17 @@ def test_what_is_no_rows_is_told_with_what_would_be(project: Project) -> None:
 def test_values_of_several_types_in_one_column_are_told() -> None:
     with pytest.raises(PermanentError, match="values of 'a' are not of one type"):
         batches_of([{"a": 1}, {"a": "x"}])
+    with pytest.raises(PermanentError, match=r"are not of one type: .*column a with type object\. Return rows"):
+        batches_of(pd.DataFrame({"a": [1, "x"]}, dtype="object"))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_python_objects_in_a_polars_frame_are_refused(lazy: bool) -> None:
+    """Polars would give Arrow their addresses."""
+    frame = pl.DataFrame({"id": [1], "a": [object()]})
+
+    with pytest.raises(PermanentError, match="column 'a' of a Polars frame holds Python objects"):
+        list(batches_of(frame.lazy() if lazy else frame) or ())
 
 
 def test_a_frame_of_many_rows_becomes_several_row_groups(project: Project) -> None:
@@ -216,6 +239,29 @@ def test_the_key_of_the_asset_names_the_table_or_its_metadata_does(
     assert seen == [2]
 
 
+def test_a_key_that_no_folder_can_be_called_by_is_refused(project: Project) -> None:
+    parts = ["a?b", "a#b", "a/b", "a%20b", "..", "a\nb", " "]
+    assets = [keyed(part, number) for number, part in enumerate(parts)]
+
+    result = materialize(assets, project.resources, fails=True)
+
+    told = [
+        event.step_failure_data.user_failure_data.description for event in result.all_events if event.is_step_failure
+    ]
+    for part, said in zip(parts, told, strict=True):
+        assert f"a table cannot be stored under {part!r}" in said
+    assert not project.catalog.namespace_exists("marts")
+
+
+def test_a_key_may_hold_all_that_a_folder_may(project: Project) -> None:
+    parts = ["a b", "a%b", "日本", "a:b", "[a]*"]
+
+    materialize([keyed(part, number) for number, part in enumerate(parts)], project.resources)
+
+    found = [project.catalog.load_table(("marts", part)).scan().to_arrow().num_rows for part in parts]
+    assert found == [2] * len(parts)
+
+
 def test_every_mistake_in_the_metadata_is_told_at_once(project: Project) -> None:
     result = store(project, ARROW, write_dispositon="append", primary_key="id", merge_mode="fast", fails=True)
 
@@ -233,7 +279,11 @@ def test_metadata_of_others_is_left_alone(project: Project) -> None:
     assert len(project.rows("marts.cats", "id")) == 2
 
 
-def test_a_merge_without_a_key_is_told() -> None:
+def test_a_merge_without_a_key_is_told_and_what_is_said_of_one_where_nothing_is_merged() -> None:
+    with pytest.raises(
+        ConfigurationError, match="'floe/hard_delete' is said, and nothing is merged: write 'floe/write_"
+    ):
+        settings_of(StoreSettings, {"floe/hard_delete": "gone"}, "The metadata of marts/cats")
     with pytest.raises(ConfigurationError, match=r"a merge needs its key: write 'floe/primary_key': \['id'\]"):
         settings_of(StoreSettings, {"floe/write_disposition": "merge"}, "The metadata of marts/cats")
 

@@ -84,7 +84,7 @@ def test_a_new_file_asks_for_one_run_and_the_same_files_for_none(clicks: Project
     put(clicks, "two.jsonl")
     second = tick()
 
-    assert same == "clicks has the same 1 files as before."
+    assert same == "clicks has the same 1 file as before."
     assert len({first, second}) == 2
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_is_written_again_asks_for_a_run(clicks: Project) -> None:
     first = tick()
     put(clicks, "one.jsonl", '{"id": 1}\n{"id": 2}\n')
 
-    assert tick() not in (first, "clicks has the same 1 files as before.")
+    assert tick() not in (first, "clicks has the same 1 file as before.")
 
 
 def test_a_file_that_is_copied_with_an_old_time_asks_for_a_run(clicks: Project) -> None:

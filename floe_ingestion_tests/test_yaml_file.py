@@ -138,6 +138,7 @@ def test_of_several_anchors_the_first_one_wins_and_ones_own_key_over_both() -> N
         ("ours: {a: 1}}", 1, "is no YAML at column 13: a bracket is closed here and was never opened"),
         ("ours: 'x'y", 1, "is no YAML at column 10: more text stands behind a value in quotes"),
         ("ours: [\n  a", 1, "is no YAML at column 7: a quote or bracket is opened here and never closed"),
+        ("ours: {a: [\n", 2, "the file ends here, and a bracket that was opened before is not closed"),
         ("ours: {a: ${VARIABLE}}", 1, "a variable has to stand in quotes"),
         ("ours: *a", 1, "a value that begins with * has to stand in quotes"),
         ("ours: `a`", 1, "a value that begins with this character has to stand in quotes"),

@@ -21,6 +21,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table, Transaction
 
 from floe_ingestion.errors import CommitConflict, OutcomeUnknown, PermanentError
+from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg import placing
 from floe_ingestion.iceberg.data_files import raw_batches
 from floe_ingestion.iceberg.deletes import delete_file, deleted_positions, live_positions, write_positions
@@ -176,7 +177,7 @@ class _Compaction:
         staged = write_files(self.folder, SchemaPlan.of_table(table), chain.from_iterable(live), settings)
         if (written := sum(file.rows for file in staged)) != step.live_rows:
             raise PermanentError(
-                f"{self.name}: {written} rows were read where {step.live_rows} should be, in "
+                f"{self.name}: {number_of(written, 'row')} came where {step.live_rows:,} should be, in "
                 f"{', '.join(step.delete_files)}. Nothing was changed."
             )
         placed = zip(staged, self._place(staged), strict=True)

@@ -49,8 +49,8 @@ def sentence(report: Report) -> str:
     if isinstance(report, Expired):
         files = number_of(report.data_files + report.metadata_files, "file")
         text = f"{would}expire {number_of(report.snapshots, 'snapshot')} of {report.snapshots + report.snapshots_kept}"
-        return f"{report.table}: {text}, with {files} of {report.bytes:,} bytes{_left(report.not_deleted)}"
-    text = f"{would}delete {number_of(report.files, 'orphan')} of {report.bytes:,} bytes"
+        return f"{report.table}: {text}, with {files} of {number_of(report.bytes, 'byte')}{_left(report.not_deleted)}"
+    text = f"{would}delete {number_of(report.files, 'orphan')} of {number_of(report.bytes, 'byte')}"
     return f"{report.table}: {text}; {report.too_young:,} too young to tell{_left(report.not_deleted)}"
 
 

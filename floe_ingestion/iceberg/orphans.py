@@ -18,6 +18,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from floe_ingestion.errors import PermanentError
+from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg import reachable
 from floe_ingestion.iceberg.listing import Listed, listed
 from floe_ingestion.iceberg.placing import delete_all
@@ -56,8 +57,8 @@ def remove_orphans(table: Table, older_than_days: float = 3, dry_run: bool = Fal
     found = {_path(file.location): file for file in listed(table.io, table.location())}
     if landmarks.isdisjoint(found):
         raise PermanentError(
-            f"{name_of(table)}: its own metadata is not among the {len(found)} files of {table.location()}, "
-            f"so that nothing can be said about the others. Nothing was deleted."
+            f"{name_of(table)}: its own metadata is not among the {number_of(len(found), 'file')} of "
+            f"{table.location()}, so that nothing can be said about the others. Nothing was deleted."
         )
     unnamed = _without_other_tables(found, _path(table.location()))
     for path in _named_paths(table):

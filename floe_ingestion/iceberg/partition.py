@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timezone
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from functools import reduce
 from typing import Any
 
@@ -29,7 +29,7 @@ from pyiceberg.transforms import (
     YearTransform,
 )
 
-from floe_ingestion.errors import ConfigurationError
+from floe_ingestion.errors import ConfigurationError, PermanentError
 from floe_ingestion.iceberg.types import plain
 from floe_ingestion.spec import PartitionsSpec, TableSpec
 from floe_ingestion.spec_terms import term_of
@@ -152,7 +152,31 @@ def _partition_values(batch: pa.RecordBatch, field: PartitionField, schema: Sche
         column = pc.struct_field(column, part)
     if pa.types.is_large_binary(column.type):
         column = column.cast(pa.binary())  # pyiceberg truncates no other
-    return plain(field.transform.pyarrow_transform(schema.find_type(field.source_id))(column))
+    values = plain(field.transform.pyarrow_transform(schema.find_type(field.source_id))(column))
+    if isinstance(field.transform, TruncateTransform):
+        _refuse_overflow(column, values, field, schema)
+    return values
+
+
+def _refuse_overflow(column: pa.Array, values: pa.Array, field: PartitionField, schema: Schema) -> None:
+    """Truncating goes down, below the least number of a type too: integers come out at its other end.
+
+    Readers, pyiceberg and Java's alike, would look for such a row in a partition that it is not in.
+    """
+    if pa.types.is_integer(column.type):
+        wrong = pc.greater(values, column)
+    elif pa.types.is_decimal(column.type):
+        digits, scale = column.type.precision, column.type.scale
+        wrong = pc.less(values, pa.scalar(Decimal(1 - 10**digits).scaleb(-scale, Context(prec=digits)), column.type))
+    else:
+        return
+    for value in column.filter(wrong).slice(0, 1):
+        name, type_ = schema.find_column_name(field.source_id), schema.find_type(field.source_id)
+        raise PermanentError(
+            f"Column {name!r} holds {value}, and {field.transform} of it lies below the least {type_}, so that no "
+            f"reader would find the row. Nothing was written. Correct it in the source, declare a wider type under "
+            f"`columns`, or partition the table by something else, such as `bucket(16, {name})`."
+        )
 
 
 def _of_window(spec: TableSpec, schema: Schema) -> list[tuple[str, Transform[Any, Any]]]:

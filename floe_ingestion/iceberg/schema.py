@@ -21,6 +21,7 @@ from pyiceberg.table.metadata import new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 
 from floe_ingestion.errors import ContractBroken, KeyViolation, PermanentError, SchemaConflict
+from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg.columns import declared_columns, iceberg_type, new_schema, parse_type, variant_name
 from floe_ingestion.iceberg.nested import Path, holding, missing, split_new
 from floe_ingestion.iceberg.partition import partition_spec
@@ -253,24 +254,26 @@ class SchemaPlan:
     def _require_values(self, columns: list[pa.Array]) -> None:
         if (found := missing(columns, self.arrow)) is not None:
             raise PermanentError(
-                f"{self.spec}: {found[1]} rows have no value in {found[0]!r}, which the table requires. Nothing was "
-                f"written. Correct them in the source, or make the column optional in the table."
+                f"{self.spec}: {number_of(found[1], 'row')} without a value in {found[0]!r}, which the table requires. "
+                f"Nothing was written. Correct them in the source, or make the column optional in the table."
             )
 
     def _require_key(self, columns: list[pa.Array]) -> None:
         for name in self.key:
             index = self.arrow.get_field_index(name)
-            if index < 0 or self._sources[index] is None:
+            absent = index < 0 or self._sources[index] is None
+            if absent and self._incoming is not None and name not in self._positions(self._incoming):
                 inside = any("." in each for each in self.spec.primary_key)
                 raise KeyViolation(
                     f"{self.spec}: rows have no column {name!r}, which is their key. "
                     f"Write `primary_key: <column>` with a column of: {', '.join(self.arrow.names)}."
                     f"{' A value inside of a column is no key: make it a column in the source.' if inside else ''}"
                 )
-            if columns[index].null_count:
+            if absent or columns[index].null_count:
+                without = "rows" if absent else number_of(columns[index].null_count, "row")
                 raise KeyViolation(
-                    f"{self.spec}: {columns[index].null_count} rows have no value in the key column {name!r}. "
-                    f"Nothing was written. Correct them in the source, or choose another primary_key."
+                    f"{self.spec}: {without} without a value in the key column {name!r}. Nothing was written. Correct "
+                    f"them in the source, or choose another primary_key."
                 )
 
 

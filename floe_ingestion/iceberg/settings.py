@@ -17,7 +17,7 @@ from floe_ingestion.version import __version__
 class Settings(StrictModel):
     """What catalogs and storages have in common: `-` in a key is `_`, and pyiceberg's own properties."""
 
-    home: str | None = Field(default=None, repr=False)
+    home: str | None = Field(default=None, repr=False, exclude=True)
     """Given by the run: where everything lives that has no other place."""
     properties: Mapping[str, str] = Field(default={}, repr=False)
     """Further properties for pyiceberg, by their names there; they win over what the other keys say."""

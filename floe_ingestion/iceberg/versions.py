@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, And, GreaterThan, IsNull, LessThanOrEqual, Or
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThan, IsNull, LessThanOrEqual, Or
+from pyiceberg.table import DataScan, FileScanTask, Table
 
-from floe_ingestion.errors import TransientError
+from floe_ingestion.errors import PermanentError, TransientError
 from floe_ingestion.iceberg.data_files import raw_batches, read_raw
 from floe_ingestion.iceberg.deletes import deleted_positions
 from floe_ingestion.iceberg.keys import StagedRows, marked_rows
@@ -29,6 +29,9 @@ from floe_ingestion.iceberg.row_sets import RowSet, rows_of, staged_rows_of
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.iceberg.writer import WriteSettings, write_files
 from floe_ingestion.staging import StagedFile, StagedTable, Window
+
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far ahead of ours another machine's clock may run for the retries to come behind it."""
 
 
 def merge_versions(table: Table, staged: StagedTable, rows: StagedRows, folder: Path) -> Changes:
@@ -77,12 +80,34 @@ def _require_newest(table: Table, staged: StagedTable, moment: pa.Scalar) -> Non
     began, until = moment.as_py().isoformat(), now.as_py().isoformat()
     # Times to come are no load's: others write an open end as the year 9999.
     ended = And(GreaterThan(valid_to, began), LessThanOrEqual(valid_to, until))
-    later = And(Or(GreaterThan(valid_from, began), ended), window_filter(staged.window, table.schema()))
-    if table.scan(row_filter=later, selected_fields=(valid_from,)).count():
+    later: BooleanExpression = And(
+        Or(GreaterThan(valid_from, began), ended), window_filter(staged.window, table.schema())
+    )
+    if not (found := table.scan(row_filter=later, selected_fields=(valid_from, valid_to))).count():
+        return
+    newest = _newest(found, now, moment)
+    if newest.as_py() <= now.as_py():
         raise TransientError(
-            f"{staged.table}: versions that begin or end after this load began, at {began}, are in the table already, "
-            f"so that another run has read the source later. Nothing was written; the next attempt reads it again."
+            f"{staged.table}: a version that begins or ends at {newest.as_py()}, after this load began at "
+            f"{moment.as_py()}, is in the table already, so that another run has read the source later. Nothing was "
+            f"written; the next attempt reads it again."
         )
+    passes = newest.as_py() - now.as_py() <= _CLOCKS_DIFFER
+    raise (TransientError if passes else PermanentError)(
+        f"{staged.table}: a version in the table begins at {newest.as_py()}, and here it is {now.as_py()}: this load's "
+        f"would end before they begin. Nothing was written. Set the clocks of the machines that load it, and wait "
+        f"until then, roll the table back to before that version, or correct its {valid_from!r}."
+    )
+
+
+def _newest(found: DataScan, now: pa.Scalar, moment: pa.Scalar) -> pa.Scalar:
+    """When the last of these versions begins or, of those that have ended, ends."""
+    newest = moment
+    for batch in found.to_arrow_batch_reader():
+        begin, end = (batch.column(name).cast(moment.type) for name in batch.schema.names)
+        for times in (begin, end.filter(pc.less_equal(end, now))):
+            newest = pc.max(pa.array([newest.as_py(), pc.max(times).as_py()], moment.type))
+    return newest
 
 
 class _Current:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from floe_ingestion.errors import OutsideWindow
+from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg.nested import filled
 from floe_ingestion.iceberg.partition import inside, split
 from floe_ingestion.iceberg.schema import SchemaPlan
@@ -134,14 +135,13 @@ class ParquetSink:
             return batch
         assert self.plan.schema is not None
         mask = inside(self._window, batch, self.plan.schema)
-        if mask.null_count:
-            self._discard("no partition", mask.null_count)
+        self._discard("no partition", mask.null_count)
         kept = batch.filter(mask)
         outside = batch.num_rows - mask.null_count - kept.num_rows
         if outside and self._window.strict:
             raise OutsideWindow(
-                f"{self.plan.spec}: the source sent {outside} rows whose {self._window.column!r} lies outside the "
-                f"partition being loaded. Nothing was written. Correct the source, or set `outside_window: drop`."
+                f"{self.plan.spec}: the source sent {number_of(outside, 'row')} whose {self._window.column!r} lies "
+                f"outside the partition being loaded. Nothing was written. Correct it, or set `outside_window: drop`."
             )
         self._discard("outside window", outside)
         return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from types import UnionType
@@ -11,8 +12,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from floe_ingestion.formats import nearest
-from floe_ingestion.mistakes.sentences import Found, Mistake, Written, expected, sentence
+from floe_ingestion.mistakes.sentences import Found, Mistake, Written, expected, sentence, unknown_key
 from floe_ingestion.mistakes.yaml_file import YamlPath, is_list, is_mapping
+
+_NEARLY_THE_SAME = 0.85
+"""How alike two keys are where a letter or two is wrong (`tables`, `table`)."""
 
 
 def mistakes(
@@ -34,9 +38,17 @@ def _is_around(path: YamlPath, found: Iterable[Found]) -> bool:
 
 def _mistake(found: Found, model: type[BaseModel], data: Any, at: YamlPath, written: Written) -> Mistake:
     fields = _fields(model, found)
-    message = sentence(found, fields, data, at, written)
-    unknown = found.kind == "extra_forbidden"
-    return Mistake(found.path, message, unknown, nearest(str(found.path[-1]), fields) if unknown else None)
+    if found.kind != "extra_forbidden":
+        return Mistake(found.path, sentence(found, fields, data, at, written))
+    key = str(found.path[-1])
+    misspelled = difflib.get_close_matches(key, fields, cutoff=_NEARLY_THE_SAME)
+    homes = [] if misspelled else [name for name, info in fields.items() if _knows(info, key)]
+    return Mistake(found.path, unknown_key(key, fields, homes), True, None if homes else nearest(key, fields))
+
+
+def _knows(field: FieldInfo, key: str) -> bool:
+    """Whether what stands at a field is a mapping that has `key`."""
+    return any(_is_model(kind) and key in _keys(kind) for kind in _members(field.annotation))
 
 
 def _located(error: Any, data: Any) -> Found:
@@ -95,7 +107,8 @@ def _fields(model: type[BaseModel], found: Found) -> dict[str, FieldInfo]:
     for element in found.path[:-1]:
         kinds = [inner for kind in _entered(kinds, labels) for inner in _inner(kind, element)]
     models = [kind for kind in _entered(kinds, labels) if _is_model(kind)]
-    return {name: info for kind in models for name, info in _keys(kind).items()}
+    # What is excluded is given by the run, and no key of the file.
+    return {name: info for kind in models for name, info in _keys(kind).items() if not info.exclude}
 
 
 def _entered(kinds: list[Any], labels: set[str]) -> list[Any]:

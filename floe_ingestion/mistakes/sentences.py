@@ -6,7 +6,7 @@ Never a value that may be a secret: by the keys that lead to a value it is told 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -27,7 +27,8 @@ _SECRET_KEY = re.compile(
 _DOLLARS = re.compile(r"\$\$|\$\{[A-Za-z_]\w*(?::-[^}]*)?\}|(?P<open>\$\{)|\A\$(?P<name>[A-Z_][A-Z0-9_]*)\Z", re.ASCII)
 _LONGEST_SHOWN = 60
 
-_MAPPING = "a mapping (`key: value`)"
+_ANY_PAIR = " (`key: value`)"
+_MAPPING = f"a mapping{_ANY_PAIR}"
 _LIST = "a list"
 # What pydantic expected, by the beginning of its error's type.
 _EXPECTED = {
@@ -101,8 +102,6 @@ def expected(kind: str, context: Mapping[str, Any]) -> tuple[str, ...]:
 
 def sentence(found: Found, fields: Mapping[str, FieldInfo], data: Any, at: YamlPath, written: Written) -> str:
     """What was met and what to write instead; `fields` are the keys that are known around it."""
-    if found.kind == "extra_forbidden":
-        return unknown_key(str(found.path[-1]), fields)
     if found.kind == "missing":
         key = str(found.path[-1])
         examples = fields[key].examples if key in fields else None
@@ -111,13 +110,16 @@ def sentence(found: Found, fields: Mapping[str, FieldInfo], data: Any, at: YamlP
         return scrubbed(str(found.context["error"]).rstrip("."), data, at)
     if found.kind in ("union_tag_invalid", "union_tag_not_found"):
         return _about_tag(found)
-    return _about_value(found, data, at, written)
+    about, last = _about_value(found, data, at, written), str(found.path[-1]) if found.path else ""
+    examples = fields[last].examples if last in fields else None
+    return about.replace(_ANY_PAIR, f", such as `{last}: {examples[0]}`") if examples else about
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """A sentence on a key that nobody reads."""
+def unknown_key(key: str, known: Iterable[str], homes: Sequence[str] = ()) -> str:
+    """A sentence on a key that nobody reads; `homes` are keys beside it whose mappings would have it."""
     keys = sorted(known)
-    return f"is no known key.{did_you_mean(key, keys)}" + (f" Known keys: {', '.join(keys)}" if keys else "")
+    hint = f" Write it inside of {' or '.join(map(repr, homes))}." if homes else did_you_mean(key, keys)
+    return f"is no known key.{hint}" + (f" Known keys: {', '.join(keys)}" if keys else "")
 
 
 def about_variable(text: str) -> str | None:

@@ -246,6 +246,7 @@ _SYNTAX = (
         "the line has a second `:`, or another indentation than the last, or a `:` before it has no space",
     ),
     ("found another document", "a second document begins (---). Keep one"),
+    ("found '<stream end>'", "the file ends here, and a bracket that was opened before is not closed"),
     ("end of stream|<stream end>", "a quote or bracket is opened here and never closed"),
     (r"but got '\{'", 'inside {…} and […], a variable has to stand in quotes: "${VARIABLE}"'),
     ("expected ',' or", "a comma is missing here, or a bracket that was opened before is not closed"),

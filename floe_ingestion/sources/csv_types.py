@@ -77,9 +77,10 @@ class ColumnTypes:
         return self._cast(name, values, self._inferred[name], inferred=True)
 
     def _infer(self, values: pa.StringArray) -> pa.DataType | None:
-        values = self._without_empty(values).drop_null()
+        filled, values = values, self._without_empty(values).drop_null()
         if len(values) == 0:
-            return None
+            # Quoted words for null alone: text. A quoted empty text may be how a number is left out.
+            return pa.string() if pc.any(pc.not_equal(filled, "")).as_py() else None
         found = next((type_ for type_ in _INFERRED if self._is_one(type_, values)), pa.string())
         return pa.string() if pa.types.is_floating(found) and _only_words(values) else found
 

@@ -27,6 +27,19 @@ def listed(value: Any) -> Any:
     return table
 
 
+def valid_url(url: str) -> str:
+    """A database's URL, or one with variables, of which nothing is known yet."""
+    scheme, separator, _ = url.partition("://")
+    if "$" not in url and not separator:
+        raise ValueError(
+            "is no URL of a database. Write e.g. `postgresql://user@host/database` or `sqlite:///folder/file.db`, and "
+            "what is secret as ${VARIABLE}"
+        )
+    if scheme == "postgres":
+        raise ValueError("begins with postgres://, which SQLAlchemy does not know. Write postgresql://")
+    return url
+
+
 def below(url: str, folder: Path) -> str:
     """`url` with the relative path of a SQLite file starting at `folder`."""
     match = _SQLITE.match(url)

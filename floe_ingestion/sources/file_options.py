@@ -39,7 +39,7 @@ class CsvOptions(StrictModel):
     column_names: Names = ()
     """Names that take the place of the header's."""
     null_values: tuple[str, ...] = ()
-    """Unquoted texts that mean null, beside the empty one."""
+    """Texts that mean null, beside the empty one; quoted they stay text where a column is text."""
     skip_rows: Count = 0
     """Lines before the header."""
     timestamp_formats: Names = ()

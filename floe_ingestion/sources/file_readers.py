@@ -20,12 +20,13 @@ from typing import IO, Any
 import orjson
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
+from floe_ingestion.sources.csv_header import mistake_of_header
 from floe_ingestion.sources.csv_types import ColumnTypes, Unfitting, word_of
 from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
 from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions
+from floe_ingestion.sources.unpacked import parquet_in
 
 _CHUNK = 1024 * 1024
 _BLANK = "\n\n\r\n\r\n\n\n\r\n"
@@ -51,6 +52,8 @@ def read_csv(file: SourceFile, options: CsvOptions, types: ColumnTypes) -> Itera
         header, blank = _header(stream, options)
     if header is None:
         return
+    if options.header and (mistake := mistake_of_header(header, options)):
+        raise SourceRejected(f"{file.path}: {mistake}")
     names = _checked(list(options.column_names) or header, file)
     row = options.skip_rows + options.header
     with _errors_of(file), file.open() as stream:
@@ -72,14 +75,14 @@ def read_jsonl(file: SourceFile, options: JsonlOptions) -> Iterator[list[dict[st
     """Lists of rows; empty lines are passed over."""
     first = 1
     with _errors_of(file), file.open() as stream:
-        for block, lines in _blocks(stream, options.batch_size):
-            yield _objects(block, lines, file, first)
+        for block, lines, ended in _blocks(stream, options.batch_size):
+            yield _objects(block, lines, file, first, ended)
             first += lines
 
 
 def read_parquet(file: SourceFile, options: ParquetOptions) -> Iterator[pa.RecordBatch]:
     """Batches of `batch_size` rows; times finer than a microsecond are cut to it, for Iceberg holds no finer."""
-    with _errors_of(file), file.open() as stream, pq.ParquetFile(stream) as parquet:
+    with _errors_of(file), file.open() as stream, parquet_in(stream) as parquet:
         known = parquet.schema_arrow.names
         if missing := [name for name in options.columns if name not in known]:
             raise SourceRejected(f"{file.path} has no column {', '.join(missing)}. It has: {', '.join(known)}.")
@@ -176,8 +179,8 @@ def _sentence(file: SourceFile, row: int, error: Unfitting) -> str:
     return f"{place} is no {word}, which is the column's type. Correct the file, or the type in `columns`."
 
 
-def _blocks(stream: IO[bytes], rows: int) -> Iterator[tuple[bytes, int]]:
-    """Whole lines without the end of the last one, so many at most, and how many: counting takes its time."""
+def _blocks(stream: IO[bytes], rows: int) -> Iterator[tuple[bytes, int, bool]]:
+    """Lines without the end of the last one, so many at most; how many; and whether the last one has an end."""
     begun: list[bytes] = []
     first = True
     while chunk := stream.read(_CHUNK):
@@ -185,12 +188,12 @@ def _blocks(stream: IO[bytes], rows: int) -> Iterator[tuple[bytes, int]]:
             chunk, first = chunk.removeprefix(codecs.BOM_UTF8), False
         whole, newline, rest = chunk.rpartition(b"\n")
         if newline:
-            yield from _cut(b"".join([*begun, whole]), rows)
+            yield from ((*piece, True) for piece in _cut(b"".join([*begun, whole]), rows))
             begun = [rest]
         else:
             begun.append(rest)
     if last := b"".join(begun):
-        yield from _cut(last, rows)
+        yield last, 1, False
 
 
 def _cut(block: bytes, rows: int) -> Iterator[tuple[bytes, int]]:
@@ -203,7 +206,7 @@ def _cut(block: bytes, rows: int) -> Iterator[tuple[bytes, int]]:
         yield b"\n".join(piece), len(piece)
 
 
-def _objects(block: bytes, count: int, file: SourceFile, first: int) -> list[dict[str, Any]]:
+def _objects(block: bytes, count: int, file: SourceFile, first: int, ended: bool) -> list[dict[str, Any]]:
     """The rows of a block of `count` lines, the first of which has the number `first` in its file."""
     if (found := _at_once(block, count)) is not None:
         return found
@@ -211,7 +214,7 @@ def _objects(block: bytes, count: int, file: SourceFile, first: int) -> list[dic
     filled = [line for line in lines if line and not line.isspace()]
     if len(filled) < count and (found := _at_once(b"\n".join(filled), len(filled))) is not None:
         return found
-    return [_object(line, file, number) for number, line in enumerate(lines, start=first) if line.strip()]
+    return [_object(line, file, number, ended) for number, line in enumerate(lines, start=first) if line.strip()]
 
 
 def _at_once(block: bytes, lines: int) -> list[dict[str, Any]] | None:
@@ -229,10 +232,14 @@ def _at_once(block: bytes, lines: int) -> list[dict[str, Any]] | None:
     return rows if whole and set(map(type, rows)) == {dict} and not any(found[1::2]) else None
 
 
-def _object(line: bytes, file: SourceFile, number: int) -> dict[str, Any]:
+def _object(line: bytes, file: SourceFile, number: int, ended: bool) -> dict[str, Any]:
     try:
         row = _parsed(line)
     except ValueError as error:
+        if not ended:
+            raise SourceUnavailable(
+                f"{file.path} ends within line {number}; it may just be written ({error})."
+            ) from error
         raise SourceRejected(f"{file.path}, line {number}: this is no JSON ({error}).") from error
     if not isinstance(row, dict):
         kind = "a list" if isinstance(row, list) else "a plain value"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from floe_ingestion.errors import PermanentError
+from floe_ingestion.formats import number_of
 from floe_ingestion.sources.base import Extraction, incremental_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,6 @@ def _only_resource(source: DltSource, name: str) -> DltResource:
     if name in source.resources:
         return source.resources[name]
     raise PermanentError(
-        f"{name} returned a dlt source with {len(resources)} resources ({', '.join(source.resources)}). One asset "
-        f"lands one table: return `source.resources[…]`, in one decorated function each."
+        f"{name} returned a dlt source with {number_of(len(resources), 'resource')} ({', '.join(source.resources)}). "
+        f"One asset lands one table: return `source.resources[…]`, in one decorated function each."
     )

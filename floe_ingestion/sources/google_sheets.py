@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from floe_ingestion.classify import source_errors
-from floe_ingestion.formats import Count, Flag
+from floe_ingestion.formats import Count, Flag, number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, Usual, named
 from floe_ingestion.sources.google_login import ServiceAccount, is_json
 from floe_ingestion.sources.json_api import ApiUrl, JsonApi, message_of
@@ -93,9 +93,8 @@ class GoogleSheetsConnector(SourceConnector):
             outline = self._outline(self._api(attempts=1))
             for resource in self.resources:
                 area_of(resource.range or resource.name, outline)
-        return (
-            f"{self.base_url} answers, with the {len(outline['sheets'])} sheets of {outline['properties']['title']!r}"
-        )
+        sheets = number_of(len(outline["sheets"]), "sheet")
+        return f"{self.base_url} answers, with {sheets} of {outline['properties']['title']!r}"
 
     def _resource(self, extraction: Extraction) -> DltResource:
         import dlt

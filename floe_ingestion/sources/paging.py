@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 from dlt.common.jsonpath import extract_simple_field_name
 from dlt.extract.incremental import Incremental
 
+from floe_ingestion.errors import SourceRejected
+from floe_ingestion.formats import did_you_mean
 from floe_ingestion.sources.instants import latest, ranks_of
 
 _ROWS = 1_000
@@ -26,6 +28,12 @@ class PageCursor(Incremental[Any]):
 
     def __call__(self, rows: Any, meta: Any = None) -> Any:
         """`rows` without those that were landed before."""
+        if isinstance(rows, (pa.Table, pa.RecordBatch)) and self.cursor_path not in (known := rows.schema.names):
+            raise SourceRejected(
+                f"{self.resource_name}: there is no column {self.cursor_path!r} to load by."
+                f"{did_you_mean(self.cursor_path, known)} Write `incremental: {{cursor_path: …}}` with one of: "
+                f"{', '.join(known)}."
+            )
         ranks = self._ranks(rows)
         if ranks is None:
             return super().__call__(rows, meta)

@@ -25,13 +25,24 @@ _BUILT_IN = {
 }
 
 
+_READ_BY = {
+    **dict.fromkeys(("database", "postgres", "postgresql", "mysql", "mariadb", "sqlite", "mssql"), "sql_database"),
+    **dict.fromkeys(("sql", "oracle", "sqlserver", "snowflake", "redshift"), "sql_database"),
+    **dict.fromkeys(("csv", "json", "jsonl", "parquet", "file", "files", "s3", "gcs", "azure", "sftp"), "filesystem"),
+    **dict.fromkeys(("api", "rest", "http", "https"), "rest_api"),
+}
+"""What people call a source by, and what reads it."""
+
+
 class ConnectorNotFound(PluginError):
     """Nobody registers a connector of this name; `known` are those that there are."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         self.name, self.known = name, known
+        reader = _READ_BY.get(name.lower())
+        hint = f" Did you mean {reader!r}?" if reader in known else did_you_mean(name, known)
         super().__init__(
-            f"{name!r} is no source connector.{did_you_mean(name, known)} Write one of {', '.join(known)}; "
+            f"{name!r} is no source connector.{hint} Write one of {', '.join(known)}; "
             f"a package of yours can add one by an entry point in {GROUP}."
         )
 

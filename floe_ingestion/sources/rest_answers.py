@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_encoding_from_headers, get_netrc_auth, guess_json_utf
 
 from floe_ingestion.errors import IngestionError, SourceRejected, SourceUnavailable
+from floe_ingestion.formats import number_of
 from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
 from floe_ingestion.sources.own_host import keep_at_home, stay_at
 
@@ -172,9 +173,9 @@ class Pages(BasePaginator):
         expected = min(most, int(totals[0]) - inner.current_value) if totals and str(totals[0]).isdecimal() else 0
         if 0 < rows < expected or (not first and 0 < rows <= self._most):
             raise SourceRejected(
-                f"{_place(response)}: the API was asked for {most} rows at once and gives {self._most or rows}, "
-                f"although there are more, which would be passed over. Write `limit: {self._most or rows}`, or "
-                f"`total_path: null` if its total counts what it does not show."
+                f"{_place(response)}: the API was asked for {number_of(most, 'row')} at once and gives "
+                f"{self._most or rows}, although there are more, which would be passed over. Write `limit: "
+                f"{self._most or rows}`, or `total_path: null` if its total counts what it does not show."
             )
         self._most = rows if first and rows < most else 0
 
@@ -204,9 +205,9 @@ def _found(response: Response, rows: list[Any]) -> BasePaginator:
         told = "the next page"
     if told:
         raise SourceRejected(
-            f"{_place(response)}: the answer holds {len(rows)} rows and tells of {told}, and not how to ask for the "
-            f"rest ({_keys(response)}). Write the `paginator`: page_number, offset or cursor with their parameters, "
-            f"or single_page if this is all."
+            f"{_place(response)}: the answer holds {number_of(len(rows), 'row')} and tells of {told}, and not how to "
+            f"ask for the rest ({_keys(response)}). Write the `paginator`: page_number, offset or cursor with their "
+            f"parameters, or single_page if this is all."
         )
     return SinglePagePaginator()
 
@@ -257,7 +258,9 @@ def _unreadable(response: Response, error: Exception) -> IngestionError:
     if isinstance(error, RecursionError):
         return SourceRejected(f"{_place(response)}: the answer is nested too deep to be read.")
     if _breaks_off(error):
-        return SourceUnavailable(f"{_place(response)}: the answer breaks off after {len(response.content)} bytes.")
+        return SourceUnavailable(
+            f"{_place(response)}: the answer breaks off after {number_of(len(response.content), 'byte')}."
+        )
     if isinstance(error, json.JSONDecodeError):
         return SourceRejected(f"{_place(response)}: the answer is no JSON: {error}.")
     return SourceRejected(

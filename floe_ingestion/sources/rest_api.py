@@ -152,8 +152,8 @@ class RestApiConnector(SourceConnector):
                 made.append(Requests(resource, self._filled(resource), own, extraction, self.base_url))
             else:
                 cursor = specs[resource.name].incremental
-                fields = self.endpoint(child).fields_of(resource.name) if child else frozenset()
-                made.append(Requests(resource, self._filled(resource), cursor, None, self.base_url, child, fields))
+                asked_by = (child.name, self.endpoint(child)) if child else None
+                made.append(Requests(resource, self._filled(resource), cursor, None, self.base_url, asked_by))
         client: dict[str, Any] = {
             "base_url": self.base_url,
             "headers": dict(self.headers),

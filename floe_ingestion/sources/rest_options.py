@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from floe_ingestion.formats import Count, Flag
 from floe_ingestion.spec import StrictModel
 
-_PARENT = re.compile(r"\{resources\.([A-Za-z_][A-Za-z0-9_]*)\.([^{}]+)\}")
+PARENT = re.compile(r"\{resources\.([A-Za-z_][A-Za-z0-9_]*)\.([^{}]+)\}")
 _START = re.compile(r"\{incremental\.(start|initial|last)_value\}")
 
 
@@ -246,7 +246,7 @@ class Endpoint(StrictModel):
                     f"`{{resources.<parent>.{name}}}` for a field of another resource"
                 )
         for name, value in self.params.items():
-            if _is_resolved(value) and name not in names:
+            if is_resolved(value) and name not in names:
                 yield (
                     f"the parameter {name!r} is resolved for the path, and {self.path!r} has no {{{name}}}; for one "
                     f'of the URL write `{name}: "{{resources.{value["resource"]}.{value["field"]}}}"`'
@@ -254,10 +254,10 @@ class Endpoint(StrictModel):
 
     def _fields(self) -> Iterator[tuple[str, str]]:
         for value in self.params.values():
-            if _is_resolved(value):
+            if is_resolved(value):
                 yield value["resource"], value["field"]
         for text in self._texts():
-            yield from _PARENT.findall(text)
+            yield from PARENT.findall(text)
 
     def _texts(self) -> Iterator[str]:
         return _texts([self.path, self.params, self.headers, self.json_body, self.data])
@@ -270,7 +270,7 @@ class Endpoint(StrictModel):
                 f"the parameter {name!r} is of type incremental; write `incremental: {{cursor_path: …, "
                 f"start_param: {name}}}` beside `endpoint` instead"
             )
-        if not _is_resolved(value):
+        if not is_resolved(value):
             raise ValueError(
                 f"the parameter {name!r} is a mapping; write a value, or `{{type: resolve, resource: …, field: …}}`"
             )
@@ -290,7 +290,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _is_resolved(value: Any) -> bool:
+def is_resolved(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
         and value.get("type") == "resolve"

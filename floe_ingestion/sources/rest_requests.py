@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.sources.instants import as_text, cursor_arguments
+from floe_ingestion.sources.path_fields import PathFields
 from floe_ingestion.spec import IncrementalSpec
 
 if TYPE_CHECKING:
@@ -29,9 +30,8 @@ class Requests:
     cursor: IncrementalSpec | None
     extraction: Extraction | None
     base_url: str
-    child: EndpointResource | None = None
-    fields: frozenset[str] = frozenset()
-    """What the child is asked by."""
+    child: tuple[str, Endpoint] | None = None
+    """Who is asked for by its rows, and how."""
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ class Requests:
     def config(self) -> dict[str, Any]:
         """The resource as dlt's rest_api source is told of it."""
         endpoint = self._endpoint()
-        endpoint["params"] = {**self.endpoint.params, **self._window_params}
+        endpoint["params"] = {**PathFields(self.endpoint).params, **self._window_params}
         if self._told_to_dlt:
             endpoint["incremental"] = self._incremental()
         else:
@@ -57,7 +57,7 @@ class Requests:
         if not self._told_to_dlt and self._step is not None:
             made.add_step(self._step)
         if self.child is not None:
-            made.add_step(Askable(self.name, self.child.name, self.fields))
+            made.add_step(Askable(self.name, *self.child))
 
     @property
     def _told_to_dlt(self) -> bool:
@@ -135,7 +135,7 @@ class Requests:
             given = endpoint.paginator.model_dump(exclude_unset=True)
         has_to_be_there = endpoint.data_selector if endpoint.on_data_missing == "raise" else None
         made: dict[str, Any] = {
-            "path": endpoint.path,
+            "path": PathFields(endpoint).path,
             "method": endpoint.method,
             "headers": dict(endpoint.headers),
             "paginator": Pages(create_paginator(given), has_to_be_there, self._home),

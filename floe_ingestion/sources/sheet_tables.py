@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from floe_ingestion.errors import SourceRejected
+from floe_ingestion.formats import number_of
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.sources.base import Extraction
 from floe_ingestion.sources.file_cursors import fitting, known_columns
@@ -75,7 +76,8 @@ def _names(header: Sequence[Any], resource: SheetResource, used: Sequence[int], 
     given = resource.column_names or [text_of(name) if name is not None else "" for name in header]
     if resource.column_names and used and used[-1] >= len(given):
         raise SourceRejected(
-            f"{area.cell(0, used[-1])} holds a value, and `column_names` names {len(given)} columns. Name them all."
+            f"{area.cell(0, used[-1])} holds a value, and `column_names` names {number_of(len(given), 'column')}. "
+            f"Name them all."
         )
     names: dict[int, str] = {}
     for index in used:

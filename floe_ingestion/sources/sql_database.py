@@ -9,13 +9,13 @@ from datetime import date, datetime, time, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected
-from floe_ingestion.formats import number_of
+from floe_ingestion.formats import did_you_mean, number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of
-from floe_ingestion.sources.databases import below, listed, naming_server, require_usable
+from floe_ingestion.sources.databases import below, listed, naming_server, require_usable, valid_url
 from floe_ingestion.sources.instants import as_moment, as_text
 from floe_ingestion.sources.sqlite_times import between, query_by_cursor
 from floe_ingestion.spec import Names, TableSpec
@@ -24,6 +24,9 @@ from floe_ingestion.staging import FOREIGN_KEYS, ColumnKind, Window
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from dlt.extract.resource import DltResource
+
+
+_SHOWN = 20
 
 
 class TableResource(ResourceSpec):
@@ -44,7 +47,7 @@ class SqlDatabaseConnector(SourceConnector):
     kinds: ClassVar[tuple[str, ...]] = ("sql",)
     extra: ClassVar[str | None] = "postgres"
 
-    connection_string: str = Field(min_length=1, repr=False)
+    connection_string: Annotated[str, AfterValidator(valid_url)] = Field(min_length=1, repr=False)
     """A SQLAlchemy URL, usually `${VARIABLE}`."""
     database_schema: str | None = Field(default=None, alias="schema")
     """The database schema that the tables are in; the connection's default where absent."""
@@ -59,9 +62,15 @@ class SqlDatabaseConnector(SourceConnector):
         return self.tables
 
     def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
+        from sqlalchemy.exc import NoSuchTableError
+
         require_usable(self.connection_string)
         with naming_server(self.connection_string):
-            return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
+            try:
+                return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
+            except NoSuchTableError:
+                self.check_connection()  # which names those that there are
+                raise
 
     def relative_to(self, folder: Path) -> SqlDatabaseConnector:
         """A SQLite file with a relative path lies below `folder`."""
@@ -79,8 +88,11 @@ class SqlDatabaseConnector(SourceConnector):
             known = {*inspector.get_table_names(schema), *inspector.get_view_names(schema)}
             known |= {*inspector.get_materialized_view_names(schema)} if dialect == "postgresql" else set()
         if missing := [table.name for table in self.tables if table.name not in known]:
+            some = [*sorted(known)[:_SHOWN], *(["…"] if len(known) > _SHOWN else [])]
             raise SourceRejected(
-                f"The database has no table {', '.join(missing)}. It has: {', '.join(sorted(known)) or 'none'}."
+                f"The database has no table {', '.join(missing)}{f' in {schema!r}' if schema else ''}."
+                f"{did_you_mean(missing[0], known)} Correct the name, or the `schema`. There are: "
+                f"{', '.join(some) or 'none'}."
             )
         return f"{dialect} answers, with {'all ' * (len(self.tables) > 1)}{number_of(len(self.tables), 'table')}"
 

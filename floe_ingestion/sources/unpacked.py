@@ -1,4 +1,4 @@
-"""Compressed files as the bytes of the one file in them; where these break off, it is an error and no end."""
+"""Files that are packed: the bytes of the one file in a compressed one, and Parquet; where one breaks off, an error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import zipfile
 from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -28,6 +29,17 @@ def unpacked(filesystem: AbstractFileSystem, path: str) -> IO[bytes]:
         return pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")  # type: ignore[no-any-return]
     except BaseException:
         stream.close()
+        raise
+
+
+def parquet_in(stream: IO[bytes]) -> pq.ParquetFile:
+    """The Parquet file in `stream`; its table of contents stands at the end, which one that is written has not yet."""
+    try:
+        return pq.ParquetFile(stream)
+    except pa.ArrowInvalid as error:
+        stream.seek(0)
+        if stream.read(4) in (b"PAR1", b""):
+            raise EOFError(str(error)) from error
         raise
 
 

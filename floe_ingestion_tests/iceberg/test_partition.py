@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -26,7 +27,7 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
-from floe_ingestion.errors import ConfigurationError, OutsideWindow
+from floe_ingestion.errors import ConfigurationError, OutsideWindow, PermanentError
 from floe_ingestion.iceberg.partition import partition_spec, window_filter, window_mask
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.fake_sources import table_spec
@@ -296,7 +297,7 @@ def test_text_that_is_no_time_lies_in_no_partition(lake: Lake) -> None:
 def test_rows_outside_of_a_strict_window_are_an_error(lake: Lake) -> None:
     window = Window("at", january(2), january(3), strict=True)
 
-    with pytest.raises(OutsideWindow, match="the source sent 1 rows whose 'at' lies outside"):
+    with pytest.raises(OutsideWindow, match="the source sent 1 row whose 'at' lies outside"):
         staged(lake, table_spec(), [{"id": day, "at": january(day)} for day in (1, 2)], window=window)
 
 
@@ -349,6 +350,30 @@ def test_bytes_are_truncated(lake: Lake) -> None:
 
     found = [(task.file.partition[0], task.file.record_count) for task in lake.table("raw.numbers").scan().plan_files()]
     assert sorted(found, key=repr) == sorted([(None, 1), (b"ab", 2), (b"b", 1)], key=repr)
+
+
+@pytest.mark.parametrize(
+    ("type_", "least", "holds", "name"),
+    [
+        (pa.int32(), -2147483648, -2147483640, "int"),
+        (pa.int64(), -9223372036854775808, -9223372036854775800, "long"),
+        (pa.decimal128(9, 2), Decimal("-9999999.99"), Decimal("-9999999.90"), "decimal(9, 2)"),
+        (pa.decimal128(38, 0), Decimal("-" + 38 * "9"), Decimal("-" + 37 * "9" + "0"), "decimal(38, 0)"),
+    ],
+)
+def test_what_cannot_be_truncated_within_its_type_is_refused(
+    type_: pa.DataType, least: Any, holds: Any, name: str, lake: Lake
+) -> None:
+    """An integer came out at the other end of its type, where no merge found it again."""
+    spec = table_spec(partition_by=["truncate(10, value)"], write_disposition="merge", primary_key=["value"])
+    rows = pa.table({"value": pa.array([holds], type_)})
+    load(lake, spec, rows, key=["value"])
+    load(lake, spec, rows, key=["value"])
+
+    said = f"'value' holds {least}, and truncate[10] of it lies below the least {name}"
+    with pytest.raises(PermanentError, match=re.escape(said)):
+        load(lake, spec, pa.table({"value": pa.array([holds, least], type_)}), key=["value"])
+    assert lake.values("raw.numbers", "value") == [holds]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -269,7 +269,7 @@ def test_a_local_folder_is_a_file_uri(tmp_path: Path) -> None:
         (GcsStoragePlugin(), {"token": "t", "key_file": "k"}, "two identities"),
         (AzureStoragePlugin(), {"tenant_id": "t"}, "Write all three"),
         (AzureStoragePlugin(), {"account_key": "k", "sas_token": "s"}, "only one of"),
-        (LocalStoragePlugin(), {"folder": "x"}, "config.folder: is no known key"),
+        (LocalStoragePlugin(), {"folder": "x"}, "config.folder: is no known key. Known keys: path, properties"),
         (PyicebergCatalogPlugin(), {}, "needs its `name`: pyiceberg is configured for no catalog 'default'"),
     ],
 )

@@ -356,7 +356,10 @@ def test_later_rows_without_the_key_column_are_refused(lake: Lake) -> None:
 
 
 def test_null_keys_are_refused_and_counted(lake: Lake) -> None:
-    with pytest.raises(KeyViolation, match="2 rows have no value in the key column 'id'"):
+    nulls = pa.table({"id": pa.nulls(1), "name": ["a"]})
+    with pytest.raises(KeyViolation, match="rows without a value in the key column 'id'"):
+        load(lake, table_spec(), nulls, key=["id"])
+    with pytest.raises(KeyViolation, match="2 rows without a value in the key column 'id'"):
         load(lake, table_spec(), [{"id": 1}, {"id": None}, {"id": None}], key=["id"])
 
     assert not lake.catalog.table_exists("raw.numbers")
@@ -432,7 +435,7 @@ def test_rows_without_a_value_that_the_table_requires_are_refused(row: Row, name
     lake.catalog.create_namespace("raw")
     lake.catalog.create_table("raw.numbers", REQUIRING)
 
-    with pytest.raises(PermanentError, match=f"1 rows have no value in '{name}', which the table requires"):
+    with pytest.raises(PermanentError, match=f"1 row without a value in '{name}', which the table requires"):
         load(lake, table_spec(), pa.Table.from_pylist([row], PLAIN))
 
 

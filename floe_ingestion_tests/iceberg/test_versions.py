@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
 import pytest
 
-from floe_ingestion.errors import OutsideWindow, SchemaConflict, TransientError
+from floe_ingestion.errors import OutsideWindow, PermanentError, SchemaConflict, TransientError
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.fake_sources import pipeline_of_rows
 from floe_ingestion_tests.lake import Lake
@@ -62,6 +62,22 @@ def test_a_load_that_read_the_source_before_one_that_has_landed_is_given_up(newe
     lake.load(of({1: "a", 2: "B"}))
     assert [(row["id"], row["name"]) for row in lake.rows(NAME) if row["valid_to"] is None] == [(1, "a"), (2, "B")]
     assert all(row["valid_to"] is None or row["valid_from"] < row["valid_to"] for row in lake.rows(NAME))
+
+
+@pytest.mark.parametrize(("ahead", "kind"), [(60, TransientError), (7200, PermanentError)])
+def test_a_version_of_times_to_come_is_told_with_both_clocks(ahead, kind, lake):
+    pipeline = pipeline_of_rows([{"id": 1, "name": "a"}], **SCD2)
+    lake.load(pipeline)
+    table = lake.table(NAME)
+    rows, then = table.scan().to_arrow(), datetime.now(timezone.utc) + timedelta(seconds=ahead)
+    table.overwrite(rows.set_column(2, rows.schema.field(2), [[then]]))
+
+    with pytest.raises(kind) as caught:
+        lake.load(pipeline)
+
+    assert type(caught.value) is kind
+    assert f"begins at {then}, and here it is {datetime.now(timezone.utc):%Y-%m-%d %H:}" in str(caught.value)
+    assert "Set the clocks" in str(caught.value)
 
 
 def test_a_load_of_everything_closes_the_rows_that_it_no_longer_has(lake):
@@ -157,7 +173,7 @@ def test_rows_outside_a_strict_window_are_an_error_and_nothing_is_written(lake):
     )
     rows = pa.table({"id": [1, 2], "at": pa.array(days, pa.timestamp("us", "UTC"))})
 
-    with pytest.raises(OutsideWindow, match="1 rows whose 'at' lies outside"):
+    with pytest.raises(OutsideWindow, match="1 row whose 'at' lies outside"):
         lake.load(pipeline_of_rows([rows]), window=window)
     assert not lake.catalog.table_exists(NAME)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from floe_ingestion.iceberg import audit
 from floe_ingestion_tests.fake_sources import Shop
 from floe_ingestion_tests.integration.processes import append_rows, load_orders, processes, run_all
 from floe_ingestion_tests.lake import Lake
@@ -38,8 +39,12 @@ def test_a_process_killed_at_any_moment_neither_loses_a_row_nor_lands_one_twice(
         load.kill()
         load.join()
     load_orders(tmp_path, shop.url, entry)
+    table = Lake(tmp_path).table("raw.orders")
+    for left in audit.branches(table):
+        audit.drop(table, left.branch)
 
     assert Lake(tmp_path).rows("raw.orders") == shop.orders()
+    assert list(table.metadata.refs) == ["main"]
 
 
 def test_a_process_killed_while_it_replaces_a_partition_leaves_it_whole(shop, tmp_path):

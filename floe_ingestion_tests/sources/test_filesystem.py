@@ -148,6 +148,8 @@ def test_words_for_null_can_be_named(bucket: Path) -> None:
 
     assert loaded.values("n") == [1, None, None]
     assert loaded.values("s") == [None, "NA", "x"]
+    loaded = read(bucket, "a.csv", 'n,s\n1,NA\n2,"NA"\n', null_values=["NA"])
+    assert loaded.values("s") == [None, "NA"]
 
 
 def test_numbers_may_have_space_around_them(bucket: Path) -> None:
@@ -325,7 +327,17 @@ def test_a_row_that_is_longer_than_a_block_says_what_to_write(bucket: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("header", "said"), [("id,id", "names 'id' twice"), (",id", "column 1 of the header has no name")]
+    ("header", "said"),
+    [
+        ("id,id", "names 'id' twice"),
+        (",id", "column 1 of the header has no name"),
+        ("id,na\0me", "NUL"),
+        (
+            "id;name",
+            "its header is one name, 'id;name', which looks like 2. Write `delimiter: \";\"` in reader_options",
+        ),
+        ("id\tname", '`delimiter: "\\t"`'),
+    ],
 )
 def test_a_header_that_cannot_name_columns_is_refused(bucket: Path, header: str, said: str) -> None:
     assert said in refusal_of(bucket, "a.csv", f"{header}\n1,2\n")
@@ -380,6 +392,17 @@ def test_a_zip_is_the_one_file_in_it(bucket: Path) -> None:
 
     pack("a.csv", "b.csv")
     assert "a.zip: it cannot be decompressed (it holds 2 files" in str(refused(files(bucket, "*.zip", format="csv")))
+
+
+@pytest.mark.parametrize("kept", [0, 8, 900, -1])
+def test_a_parquet_file_that_is_just_written_may_be_tried_again(bucket: Path, kept: int) -> None:
+    pq.write_table(pa.table({"id": list(range(5_000))}), bucket / "a.parquet")
+    (bucket / "a.parquet").write_bytes((bucket / "a.parquet").read_bytes()[:kept])
+
+    error = refused(files(bucket, "a.parquet"))
+
+    assert isinstance(error, SourceUnavailable)
+    assert "a.parquet: it breaks off or is gone; it may just be written" in str(error)
 
 
 def test_a_damaged_parquet_file_is_named_and_not_tried_again(bucket: Path) -> None:
@@ -463,6 +486,16 @@ def test_a_text_that_goes_on_in_the_next_line_is_no_row(bucket: Path) -> None:
     said = refusal_of(bucket, "a.jsonl", '{"id": 1}\n{"id": 2, "text": "x\ny"}\n')
 
     assert "a.jsonl, line 2: this is no JSON" in said
+
+
+@pytest.mark.parametrize("line", ['{"id": 2, "na', '{"id": 12345678901234567890, "na', '{"na": "ü"}'.encode()[:-3]])
+def test_a_line_that_breaks_off_where_the_file_ends_may_be_tried_again(bucket: Path, line: str | bytes) -> None:
+    (bucket / "a.jsonl").write_bytes(b'{"id": 1}\n' + (line.encode() if isinstance(line, str) else line))
+
+    error = refused(files(bucket, "a.jsonl"))
+
+    assert isinstance(error, SourceUnavailable)
+    assert "a.jsonl ends within line 2; it may just be written" in str(error)
 
 
 def test_an_empty_file_of_json_lines_is_zero_rows(bucket: Path) -> None:
@@ -772,6 +805,16 @@ def test_an_initial_value_fits_the_declared_type(bucket: Path, type_: str) -> No
     loaded = load(files(bucket, "*.csv", incremental=incremental, columns={"at": type_}), "rows")
 
     assert loaded.values("day") == [2]
+
+
+def test_a_cursor_that_is_no_column_is_told_with_those_that_there_are(bucket: Path) -> None:
+    (bucket / "a.csv").write_text("id,Updated\n1,2\n")
+
+    error = refused(files(bucket, "a.csv", incremental={"cursor_path": "updated"}))
+
+    assert isinstance(error, SourceRejected)
+    assert "rows: there is no column 'updated' to load by. Did you mean 'Updated'?" in str(error)
+    assert "with one of: id, Updated." in str(error)
 
 
 def test_a_lag_of_a_date_counts_days(bucket: Path) -> None:

@@ -259,7 +259,7 @@ def test_a_sheet_without_rows_makes_a_table_of_the_declared_columns(book: FakeSh
         ([["id"], [1], [1.5]], {"columns": {"id": "long"}}, "'orders'!A3 holds 1.5"),
         ([["id"], [1 << 40]], {"columns": {"id": "int"}}, "'orders'!A2 holds 1099511627776"),
         ([["id", "b"], [1, Broken()]], {}, r"'orders'!B2 holds a formula without a value \(DIVIDE_BY_ZERO\)"),
-        ([["id"], [1, 2]], {"column_names": ["id"]}, "'orders'!B1 holds a value, and `column_names` names 1 columns"),
+        ([["id"], [1, 2]], {"column_names": ["id"]}, "'orders'!B1 holds a value, and `column_names` names 1 column"),
         ([["id"], [1]], {"range": "oders"}, "no 'oders'. Did you mean 'orders'?"),
     ],
 )
@@ -372,7 +372,7 @@ def test_a_check_says_what_answers(book: FakeSheets) -> None:
     given = {"base_url": book.url, "spreadsheet": url, "credentials": book.key()}
 
     assert GoogleSheetsConnector(**given, resources=["orders"]).check_connection() == (
-        f"{book.url} answers, with the 1 sheets of 'Shop'"
+        f"{book.url} answers, with 1 sheet of 'Shop'"
     )
     with pytest.raises(SourceRejected, match="The spreadsheet has no 'oders'"):
         GoogleSheetsConnector(**given, resources=["oders"]).check_connection()

@@ -75,6 +75,14 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "reader"), [("postgres", "sql_database"), ("CSV", "filesystem"), ("http", "rest_api")]
+)
+def test_what_people_call_a_source_leads_to_what_reads_it(name: str, reader: str) -> None:
+    with pytest.raises(ConnectorNotFound, match=f"{name!r} is no source connector. Did you mean {reader!r}?"):
+        connector_class(name)
+
+
 def test_a_package_that_takes_a_built_in_name_is_named_and_in_no_other_connectors_way(site: Path) -> None:
     install(site, "acme-parcels", ENTRY_POINT.replace("parcels =", "rest_api ="), ENTRY_POINT)
 

@@ -750,6 +750,36 @@ def test_a_parent_without_the_field_has_no_children_and_one_that_none_has_is_a_m
     assert "idd: no row of orders has 'idd', which it is asked by. They have: id." in str(error)
 
 
+def test_a_field_of_a_parent_cannot_lead_a_childs_request_elsewhere(api: HttpServer) -> None:
+    names = ["a?b=1", "a#b", "50%", "a/b c", "ü:1", "%2e%2e", "", 7]
+    api.route("/v1/orders", [{"name": name, "link": f"/v1/x/{number}?y=1"} for number, name in enumerate(names)])
+    api.fallback = lambda asked: [{"asked": asked.path, **asked.params}]
+    param = {"type": "resolve", "resource": "orders", "field": "name"}
+    children = [
+        {"name": "lines", "endpoint": "x/{resources.orders.name}/lines", "include_from_parent": ["name"]},
+        {
+            "name": "named",
+            "endpoint": {"path": "x/{key}/lines", "params": {"key": param, "of": "{resources.orders.name}"}},
+        },
+        {"name": "led", "endpoint": "{resources.orders.name}/lines"},
+        {"name": "linked", "endpoint": "{resources.orders.link}"},
+    ]
+    made = connector(api, "orders", *children)
+    escaped = ["a%3Fb=1", "a%23b", "50%25", "a/b%20c", "%C3%BC:1", "%252e%252e", "7"]
+
+    lines = load(made, "lines")
+    assert lines.values("asked") == [f"/v1/x/{name}/lines" for name in escaped]
+    assert lines.values("_orders_name") == [name for name in names if name != ""]
+    assert load(made, "named").values("of") == [str(name) for name in names if name != ""]
+    assert load(made, "named").values("asked") == lines.values("asked")
+    assert load(made, "led").values("asked") == [f"/v1/{name}/lines" for name in escaped]
+    assert load(made, "linked").values("y") == ["1"] * len(names)
+
+    api.route("/v1/orders", [{"name": "a/../../b"}])
+    assert isinstance(error := refused(made, "lines"), SourceRejected)
+    assert "lines: a row of orders cannot stand in the path that is asked for: 'a/../../b' leads to" in str(error)
+
+
 def test_a_parent_is_loaded_without_its_children(api: HttpServer) -> None:
     loaded = load(with_children(api), "parents")
 
