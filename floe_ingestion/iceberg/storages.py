@@ -225,8 +225,7 @@ class AzureSettings(_BucketSettings):
         return self._under(f"abfss://{self.container}@{self.account}.dfs.core.windows.net")
 
     def file_io(self) -> dict[str, str]:
-        if self.connection_string is not None:  # Arrow's client cannot read one
-            needs("adlfs", "azure", "`connection_string`")
+        needs("adlfs", "azure", "the azure storage")  # pyiceberg gives Arrow's client paths that it does not take
         return given(
             **{
                 "adls.account-name": self.account,
@@ -236,6 +235,7 @@ class AzureSettings(_BucketSettings):
                 "adls.tenant-id": self.tenant_id,
                 "adls.client-id": self.client_id,
                 "adls.client-secret": self.client_secret,
+                "py-io-impl": FSSPEC,
             }
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from floe_ingestion_tests.integration.clouds import AZURITE, azure, gcs
 from floe_ingestion_tests.integration.lakehouses import Plugins, RemoteLake, rest, s3
 from floe_ingestion_tests.integration.proxy import Proxy, proxying
 from floe_ingestion_tests.integration.servers import SeaweedFS, postgres, seaweedfs
@@ -29,11 +30,31 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite+local", "sqlite+s3", "postgres+s3", "rest+s3"])
+@pytest.fixture(scope="session")
+def gcs_storage() -> Iterator[dict[str, Any]]:
+    """Google Cloud Storage."""
+    with gcs() as storage:
+        yield storage
+
+
+@pytest.fixture(scope="session")
+def azure_storage() -> Iterator[dict[str, Any]]:
+    """Azure Blob Storage."""
+    with azure() as storage:
+        yield storage
+
+
+LAKES = ["sqlite+local", "sqlite+s3", "postgres+s3", "rest+s3", "sqlite+gcs", *(["sqlite+azure"] if AZURITE else [])]
+
+
+@pytest.fixture(params=LAKES)
 def lakehouse(request: pytest.FixtureRequest, home: Path) -> RemoteLake:
     """A lake on each pair of catalog and storage."""
     if request.param == "sqlite+local":
         return RemoteLake(home, Plugins("sql", {}, "local", {}))
+    if request.param in ("sqlite+gcs", "sqlite+azure"):
+        cloud = request.param.partition("+")[2]
+        return RemoteLake(home, Plugins("sql", {}, cloud, request.getfixturevalue(f"{cloud}_storage")))
     storage = s3(request.getfixturevalue("seaweed").s3)
     if request.param == "sqlite+s3":
         return RemoteLake(home, Plugins("sql", {}, "s3", storage))

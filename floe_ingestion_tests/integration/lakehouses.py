@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from pyarrow.fs import FileSelector
 from pyiceberg.catalog import Catalog
+from pyiceberg.io.fsspec import FsspecFileIO
 
 from floe_ingestion import lake
 from floe_ingestion_tests.integration.servers import BUCKET, KEY, REGION, SECRET, WAREHOUSE
@@ -55,11 +57,13 @@ class RemoteLake(Lake):
 
     def objects(self) -> set[str]:
         """Every data file that lies under the table's location, whether a snapshot names it or not."""
-        from pyarrow.fs import FileSelector
-
         table = self.table(self.orders)
         scheme, _, path = f"{table.location()}/data".partition("://")
-        fs = table.io.fs_by_scheme(scheme, path.partition("/")[0])  # type: ignore[attr-defined]
+        authority = path.partition("/")[0]
+        if isinstance(table.io, FsspecFileIO):
+            names = table.io.get_fs(scheme).find(path.partition("@")[0] + path[len(authority) :])
+            return {f"{table.location()}/data{name.partition('/data')[2]}" for name in names}
+        fs = table.io.fs_by_scheme(scheme, authority)  # type: ignore[attr-defined]
         found = fs.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
         return {f"{scheme}://{info.path}" for info in found if info.is_file}
 
