@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -46,8 +46,8 @@ class DeclaredLoader(TableLoader):
         given = backend_kwargs or {}
         choice, parallel = given.get("choice", "auto"), int(given.get("parallel", 1))
         by_duckdb = is_read_by_duckdb(choice, self.engine.url)
-        if by_duckdb and choice == "auto" and parallel == 1 and (size := self._bytes_of_row()) > _LONG_ROW:
-            by_duckdb, self.chunk_size = False, max(1, min(self.chunk_size, int(_LONG_ROWS / size)))
+        if by_duckdb and choice == "auto" and parallel == 1:
+            by_duckdb = not self._takes_few_at_once()
         dialect = self.engine.dialect.name
         without_rounding(self.table)
         types = declared(self.table, dialect)
@@ -137,10 +137,14 @@ class DeclaredLoader(TableLoader):
             ranges = _ranges(self._pages(connection), parallel)
             yield from self._read_by_duckdb([query.where(sa.text(condition)) for condition in ranges], snapshot)
 
-    def _bytes_of_row(self) -> float:
-        """About, as it is stored; 0 of what has no storage, or was never analysed."""
-        with self.engine.connect() as connection:
-            return connection.execute(sa.text(_ROW_BYTES), {"table": quoted(self.table)}).scalar() or 0
+    def _takes_few_at_once(self) -> bool:
+        """Whether rows are so long that few of them are to be read at once, as SQLAlchemy's driver can and will."""
+        with self.engine.connect() as connection, suppress(sa.exc.DBAPIError):  # not every server that speaks so knows
+            size = connection.execute(sa.text(_ROW_BYTES), {"table": quoted(self.table)}).scalar() or 0
+            if size > _LONG_ROW:
+                self.chunk_size = max(1, min(self.chunk_size, int(_LONG_ROWS / size)))
+                return True
+        return False
 
     def _pages(self, connection: sa.Connection) -> int:
         """Of the table, or of the largest of its partitions; nobody rewrites them while the transaction lasts."""
