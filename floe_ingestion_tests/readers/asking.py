@@ -76,6 +76,10 @@ class Engine:
         for key, value in settings.items():
             self._ask("configure", f"spark.sql.catalog.{catalog}.{key.replace('_', '-')}", value)
 
+    def serve_metastore(self, folder: Path, port: int) -> None:
+        """Let Spark be a Hive metastore as well."""
+        self._ask("serve_metastore", str(folder), port)
+
     def sql(self, *statements: str) -> list[Row]:
         """The rows of the last statement."""
         rows: list[Row] = []

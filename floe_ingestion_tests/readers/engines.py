@@ -61,6 +61,27 @@ class Spark:
     def sql(self, statement: str) -> list[Row]:
         return self._rows(self.session.sql(statement))
 
+    def serve_metastore(self, folder: str, port: int) -> None:
+        """Start the Hive metastore that Spark brings, in the same Java; it ends with it."""
+        jvm: Any = self.session._jvm
+        hive = jvm.org.apache.hadoop.hive
+        settings = hive.conf.HiveConf(jvm.java.lang.Class.forName("org.apache.hadoop.hive.conf.HiveConf"))
+        for key, value in {
+            "javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={folder}/metastore;create=true",
+            "datanucleus.schema.autoCreateAll": "true",
+            "hive.metastore.schema.verification": "false",
+            "hive.metastore.warehouse.dir": f"file://{folder}",
+            # It does not know `timestamp with local time zone`, and would have to compare it.
+            "hive.metastore.disallow.incompatible.col.type.changes": "false",
+            # Locks, which pyiceberg commits under.
+            "hive.support.concurrency": "true",
+            "hive.txn.manager": "org.apache.hadoop.hive.ql.lockmgr.DbTxnManager",
+        }.items():
+            settings.set(key, value)
+        hive.metastore.txn.TxnDbUtil.prepDb(settings)
+        bridge = hive.shims.ShimLoader.getHadoopThriftAuthBridge()
+        hive.metastore.MetaStoreUtils.startMetaStore(port, bridge, settings)
+
     @staticmethod
     def _rows(frame: Any) -> list[Row]:
         # The public ways to Arrow go through pandas, which changes values.

@@ -15,10 +15,10 @@ import pytest
 from examples.lakehouse.demo import attached
 from floe_ingestion.iceberg.compact import compact
 from floe_ingestion.iceberg.packing import Packing
-from floe_ingestion_tests.fake_sources import table_spec
+from floe_ingestion_tests.fake_sources import pipeline_of_rows, table_spec
 from floe_ingestion_tests.iceberg.loads import load, private_folder
 from floe_ingestion_tests.integration.lakehouses import Plugins, RemoteLake, rest, s3
-from floe_ingestion_tests.integration.servers import SeaweedFS, postgres_port
+from floe_ingestion_tests.integration.servers import SeaweedFS, free_ports, postgres_port
 from floe_ingestion_tests.lake import Row, in_order
 from floe_ingestion_tests.needs import missing
 from floe_ingestion_tests.readers.asking import Engine
@@ -187,6 +187,44 @@ def test_what_spark_tidies_up_is_still_there(with_spark: Sales, spark: Engine) -
     assert with_spark.lake.cursor(with_spark.lake.orders) == {"id": 30}
     with_spark.merge(sale(1), sale(31), cursor=31)
     with_spark.check()
+
+
+# Spark, through a Hive metastore
+
+
+@pytest.fixture(scope="module")
+def metastore(spark: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    (port,) = free_ports(1)
+    spark.serve_metastore(tmp_path_factory.mktemp("hive"), port)
+    return f"thrift://127.0.0.1:{port}"
+
+
+def test_a_table_of_a_hive_metastore_is_shared_with_spark(home: Path, metastore: str, spark: Engine) -> None:
+    plugins = Plugins("hive", {"uri": metastore}, "local", {})
+    lake = RemoteLake(home, plugins)
+    spark.attach("hive", type="hive", uri=metastore, warehouse=f"file://{home / 'warehouse'}", cache_enabled="false")
+    shared = Sales(lake, lambda table: spark.sql(f"select * from hive.{table}"))
+    shared.merge(*sales(range(10)), cursor=9)
+    shared.check()
+
+    spark.sql(
+        f"alter table hive.{lake.orders} set tblproperties ({MARKED})",
+        f"delete from hive.{lake.orders} where id = 3",
+    )
+    shared.expect(without=(3,))
+    shared.check()
+    shared.merge(sale(3), sale(4, customer="again"), sale(10), cursor=10)
+    shared.check()
+    assert lake.cursor(lake.orders) == {"id": 10}
+
+    # Two that were staged on the same table, and two that both make one.
+    for table in (f"{lake.namespace}.appended", f"{lake.namespace}.appended", f"{lake.namespace}.first"):
+        one, other = ([{"id": number}] for number in (1, 2))
+        with lake.staged(pipeline_of_rows(one, table)) as first, lake.staged(pipeline_of_rows(other, table)) as second:
+            lake.commit(first)
+            lake.commit(second)
+    assert lake.values(f"{lake.namespace}.appended") == [1, 1, 2, 2]
+    assert lake.values(f"{lake.namespace}.first") == [1, 2]
 
 
 # DuckDB, through a REST catalog and S3
