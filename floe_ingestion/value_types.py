@@ -22,7 +22,6 @@ EXACT_IN_DOUBLE = 2**53
 _MARK = uuid4().hex
 """Which stands in no JSON before it is made."""
 _CUT = f',"{_MARK}",'.encode()
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
 
 TAKEN: dict[str, tuple[frozenset[type], ...]] = {
     "text": (frozenset({str}),),
@@ -49,11 +48,6 @@ def type_of(value: Any) -> str:
     kind = type(value)
     detected: Any = autodetect_sc_type(standard_type_detections(), kind, value)
     return str(detected or py_type_to_sc_type(kind))
-
-
-def within_64_bits(value: Any) -> Any:
-    """A longer integer as a decimal, as JSON's are read (`sources/exact.py`)."""
-    return Decimal(value) if type(value) is int and not SMALLEST <= value <= LARGEST else value
 
 
 def instants(texts: pa.StringArray, type_: pa.DataType) -> pa.Array:

@@ -12,12 +12,17 @@ _DIGITS = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") f
 _LONG = b"0" * 19
 _EVERY = 4
 _SAMPLED = b"0" * (len(_LONG) // _EVERY)
-_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+
+
+def within_64_bits(value: Any) -> Any:
+    """A longer integer as a decimal; anything else as it is."""
+    return Decimal(value) if type(value) is int and not SMALLEST <= value <= LARGEST else value
 
 
 def _integer(text: str) -> int | Decimal:
     value = int(text)
-    return value if _SMALLEST <= value <= _LARGEST else Decimal(value)
+    return value if SMALLEST <= value <= LARGEST else Decimal(value)
 
 
 def may_hold_long_number(text: bytes) -> bool:
