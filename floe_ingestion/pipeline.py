@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import PermanentError
-from floe_ingestion.facts import documented, facts_of, foreign_keys_of, told_by
+from floe_ingestion.facts import documented, facts_of, foreign_keys_of, schema_of, told_by, types_of
 from floe_ingestion.formats import number_of
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.load_warnings import behind, timeless, unseen
@@ -135,7 +135,6 @@ def _stage_table(
 
     from floe_ingestion.extraction import extract
     from floe_ingestion.iceberg.open_load import OpenLoad
-    from floe_ingestion.rows import schema_of, types_of
     from floe_ingestion.sink import SinkStep
     from floe_ingestion.sources.base import Extraction
 

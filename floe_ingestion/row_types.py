@@ -19,11 +19,11 @@ from dlt.common.schema.utils import new_table
 from dlt.common.time import normalize_timezone
 
 from floe_ingestion.errors import SourceRejected
+from floe_ingestion.facts import schema_of
 from floe_ingestion.iceberg.columns import declared_columns
 from floe_ingestion.iceberg.schema import DLT_COLUMNS
 from floe_ingestion.naming import normalize_column
 from floe_ingestion.nested_types import NestedColumn, fields_of, first_telling, is_empty, is_nested, plain
-from floe_ingestion.rows import schema_of
 from floe_ingestion.sources.exact import LARGEST, SMALLEST, within_64_bits
 from floe_ingestion.sources.paging import values_of
 from floe_ingestion.value_types import EXACT_IN_DOUBLE, PLAIN, TAKEN, instants, shown, texts_of, type_of

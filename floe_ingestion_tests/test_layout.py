@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sources", "sources.*"),
     ("resolution", "choices", "loading"),
     (
-        *("sink", "rows", "row_types", "nested_types", "value_types", "facts", "load_warnings"),
+        *("sink", "row_types", "nested_types", "value_types", "facts", "load_warnings"),
         *("extraction", "pipeline"),
         *("lake", "upkeep", "storing"),
         *("verdict", "reconciling", "judging", "landing"),

@@ -18,11 +18,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from floe_ingestion.errors import ContractBroken, PermanentError, SourceRejected
+from floe_ingestion.facts import schema_of
 from floe_ingestion.iceberg.schema import SchemaPlan
 from floe_ingestion.loading import source_from
 from floe_ingestion.pipeline import pipeline_of
 from floe_ingestion.row_types import RowTypes
-from floe_ingestion.rows import schema_of
 from floe_ingestion.staging import Window
 from floe_ingestion_tests.fake_sources import pipeline_from, pipeline_of_rows, table_spec
 from floe_ingestion_tests.lake import Lake
