@@ -84,6 +84,15 @@ class Extraction:
     known: pa.Schema | None = None
     """The columns that the Iceberg table has already; None for a new one."""
 
+    @property
+    def cursor(self) -> IncrementalSpec | None:
+        """What the load goes by; None without one, and in a partitioned run.
+
+        The window of a partitioned run is kept where its rows are staged (`iceberg/writer.py`), by the types of
+        the table and without any state: a backfill never moves a cursor.
+        """
+        return self.table.incremental if self.window is None else None
+
 
 class SourceConnector(StrictModel, ABC):
     """The `config` of one source type."""
@@ -136,15 +145,11 @@ class SourceConnector(StrictModel, ABC):
 
 
 def incremental_of(extraction: Extraction) -> Any:
-    """The dlt incremental of one table; None without a cursor, and in a partitioned run.
-
-    The window of a partitioned run is kept where its rows are staged (`iceberg/writer.py`), by the types of
-    the table and without any state: a backfill never moves a cursor.
-    """
+    """The dlt incremental of one table; None without a cursor, and in a partitioned run."""
     from floe_ingestion.sources.paging import PageCursor
 
-    spec = extraction.table.incremental
-    if spec is None or extraction.window is not None:
+    spec = extraction.cursor
+    if spec is None:
         return None
     return PageCursor(
         spec.cursor_path,

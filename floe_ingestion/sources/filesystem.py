@@ -92,7 +92,7 @@ class FilesystemConnector(SourceConnector):
         from floe_ingestion.sources.file_cursors import FileCursor, column_cursor, known_columns
 
         files = next(files for files in self.resources if files.name == extraction.table.resource)
-        cursor = extraction.table.incremental if extraction.window is None else None
+        cursor = extraction.cursor
         if cursor is not None and (problem := cursor_problem(cursor)):
             raise ConfigurationError(f"{extraction.table}: {problem}.")
         known = known_columns(extraction)

@@ -157,10 +157,8 @@ class _Reading:
     def _cursor(self) -> PartCursor | None:
         from floe_ingestion.sources.part_cursors import PartCursor
 
-        spec = self._extraction.table.incremental
-        if spec is None or self._extraction.window is not None:
-            return None
-        return PartCursor(self._repository, spec)
+        spec = self._extraction.cursor
+        return PartCursor(self._repository, spec) if spec is not None else None
 
     @property
     def _path(self) -> str:
@@ -208,10 +206,9 @@ class _Reading:
     def _start(self, cursor: PartCursor | None) -> Any:
         """Where this run begins by the field that the API goes by; None for the very beginning."""
         by = self._listing.newest_first_by or self._listing.cursor
-        window, partitions = self._extraction.window, self._extraction.table.partitions
-        if cursor is not None:
-            spec = self._extraction.table.incremental
-            return cursor.start if spec is not None and spec.cursor_path == by else None
+        spec, window, partitions = self._extraction.cursor, self._extraction.window, self._extraction.table.partitions
+        if cursor is not None and spec is not None and spec.cursor_path == by:
+            return cursor.start
         if window is not None and partitions is not None and partitions.column == by:
             return window.start
         return None

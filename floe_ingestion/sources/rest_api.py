@@ -148,8 +148,7 @@ class RestApiConnector(SourceConnector):
         made: list[Requests] = []
         for child, resource in zip([None, *lineage], lineage, strict=False):
             if resource.name == extraction.table.resource:
-                own = extraction.table.incremental if extraction.window is None else None
-                made.append(Requests(resource, self._filled(resource), own, extraction, self.base_url))
+                made.append(Requests(resource, self._filled(resource), extraction.cursor, extraction, self.base_url))
             else:
                 cursor = specs[resource.name].incremental
                 asked_by = (child.name, self.endpoint(child)) if child else None

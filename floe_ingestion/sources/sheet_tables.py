@@ -57,8 +57,8 @@ def cursor_of(extraction: Extraction) -> Any:
 
     from floe_ingestion.sources.instants import cursor_arguments
 
-    spec = extraction.table.incremental
-    if spec is None or extraction.window is not None:
+    spec = extraction.cursor
+    if spec is None:
         return None
     name, types = normalize_identifier(spec.cursor_path), known_columns(extraction)
     type_ = types.field(name).type if name in types.names else None

@@ -169,8 +169,8 @@ class SqlDatabaseConnector(SourceConnector):
         def adapt(found: sa.Table) -> None:
             complete(found, self.connection_string, self._connected)
             _check_columns(found, table)
-            if extraction.table.incremental is not None and extraction.window is None:
-                require_order(_cursor_of(found, extraction.table.incremental.cursor_path), self.connection_string)
+            if extraction.cursor is not None:
+                require_order(_cursor_of(found, extraction.cursor.cursor_path), self.connection_string)
             reflected.append(found)
 
         resource = sql_table(

@@ -155,8 +155,8 @@ def _cursor_of(extraction: Extraction) -> Any:
 
     from floe_ingestion.sources.instants import cursor_arguments
 
-    spec = extraction.table.incremental
-    if spec is None or extraction.window is not None:
+    spec = extraction.cursor
+    if spec is None:
         return None
     arguments = cursor_arguments(spec)
     if spec.cursor_path in TIMES:
@@ -175,10 +175,10 @@ def _bound(value: Any) -> Any:
 
 def _narrowed(extraction: Extraction, listing: Listing, cursor: Any) -> dict[str, str]:
     """What the API is asked to leave out: what was created before or after this run's part."""
-    window, partitions, spec = extraction.window, extraction.table.partitions, extraction.table.incremental
+    spec, window, partitions = extraction.cursor, extraction.window, extraction.table.partitions
     start: Any = None
     end: Any = None
-    if cursor is not None and spec is not None and spec.cursor_path == listing.created:
+    if spec is not None and spec.cursor_path == listing.created:
         start, end = cursor.start_value, cursor.end_value
     elif window is not None and partitions is not None and partitions.column == listing.created:
         start, end = window.start, window.end
