@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.naming import normalize_column
@@ -63,18 +62,14 @@ def documented(spec: TableSpec, facts: Mapping[str, ColumnFacts]) -> TableSpec:
 
 def schema_of(spec: TableSpec, known: Any) -> Schema:
     """dlt's schema of the source; it knows the table's columns, so that rows are typed as they were before."""
-    import pyarrow as pa
-    from dlt.common.libs.pyarrow import UnsupportedArrowTypeException, py_arrow_to_table_schema_columns
     from dlt.common.schema import Schema
     from dlt.common.schema.utils import new_table
 
+    from floe_ingestion.sources.known_columns import told_to_dlt
+
     schema = Schema(spec.source.lower())
-    columns: list[Any] = []
-    for column in known if known is not None else ():
-        with suppress(UnsupportedArrowTypeException):  # such as uuid, which dlt has no word for: it types those anew
-            columns.extend(py_arrow_to_table_schema_columns(pa.schema([column])).values())
-    if columns:
-        schema.update_table(new_table(spec.name, columns=columns))
+    if columns := told_to_dlt(known or ()):
+        schema.update_table(new_table(spec.name, columns=list(columns.values())))
     return schema
 
 

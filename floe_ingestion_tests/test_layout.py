@@ -166,8 +166,8 @@ def test_pytest_is_for_the_suites_of_authors_only() -> None:
 def test_pyiceberg_is_imported_by_iceberg_only() -> None:
     users = {found.module for found in every_import() if library(found) == "pyiceberg" and not found.typing_only}
 
-    # `classify` knows the errors of every library; a file cursor is of a type that floe.yaml names in Iceberg's words.
-    assert {user for user in users if not user.startswith("iceberg.")} <= {"classify", "sources.file_cursors"}
+    # `classify` knows the errors of every library; the types of known columns are named in Iceberg's words.
+    assert {user for user in users if not user.startswith("iceberg.")} <= {"classify", "sources.known_columns"}
 
 
 def test_iceberg_knows_nothing_of_sources_or_of_how_dlt_runs() -> None:

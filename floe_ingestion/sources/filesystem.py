@@ -89,7 +89,10 @@ class FilesystemConnector(SourceConnector):
     def _resource(self, extraction: Extraction) -> DltResource:
         import dlt
 
-        from floe_ingestion.sources.file_cursors import FileCursor, column_cursor, known_columns
+        from floe_ingestion.sources.file_cursors import FileCursor
+        from floe_ingestion.sources.instants import cursor_arguments
+        from floe_ingestion.sources.known_columns import column_cursor, known_columns
+        from floe_ingestion.sources.paging import PageCursor
 
         files = next(files for files in self.resources if files.name == extraction.table.resource)
         cursor = extraction.cursor
@@ -103,7 +106,8 @@ class FilesystemConnector(SourceConnector):
 
         resource: DltResource = dlt.resource(rows, name=files.name)
         if cursor is not None and by_file is None:
-            resource.add_step(column_cursor(cursor, files, known))
+            are_rows = isinstance(files, JsonlFiles)
+            resource.add_step(PageCursor(**cursor_arguments(cursor)) if are_rows else column_cursor(cursor, known))
         return resource
 
     def _read(

@@ -108,7 +108,7 @@ class GithubConnector(SourceConnector):
     def _resource(self, extraction: Extraction) -> DltResource:
         import dlt
 
-        from floe_ingestion.sources.known_rows import typed
+        from floe_ingestion.sources.known_columns import typed
 
         resource = next(each for each in self.resources if each.name == extraction.table.resource)
 

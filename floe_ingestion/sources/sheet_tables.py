@@ -11,7 +11,7 @@ from floe_ingestion.errors import SourceRejected
 from floe_ingestion.formats import number_of
 from floe_ingestion.naming import normalize_identifier
 from floe_ingestion.sources.base import Extraction
-from floe_ingestion.sources.file_cursors import fitting, known_columns
+from floe_ingestion.sources.known_columns import column_cursor, known_columns
 from floe_ingestion.sources.sheet_cells import CellError, Misfit, column, text_of
 from floe_ingestion.sources.sheet_ranges import letters
 
@@ -53,19 +53,11 @@ def table_of(
 
 def cursor_of(extraction: Extraction) -> Any:
     """dlt's incremental on a column of the sheet; None without one, and in a partitioned run."""
-    import dlt
-
-    from floe_ingestion.sources.instants import cursor_arguments
-
     spec = extraction.cursor
     if spec is None:
         return None
-    name, types = normalize_identifier(spec.cursor_path), known_columns(extraction)
-    type_ = types.field(name).type if name in types.names else None
-    arguments = {**cursor_arguments(spec), "cursor_path": name, "last_value_func": max}
-    for key in arguments.keys() & {"initial_value", "end_value"}:
-        arguments[key] = fitting(getattr(spec, key), type_)
-    return dlt.sources.incremental(**arguments)
+    by_name = spec.model_copy(update={"cursor_path": normalize_identifier(spec.cursor_path)})
+    return column_cursor(by_name, known_columns(extraction))
 
 
 def _names(header: Sequence[Any], resource: SheetResource, used: Sequence[int], area: Area) -> dict[int, str]:

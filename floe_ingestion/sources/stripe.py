@@ -84,7 +84,7 @@ class StripeConnector(SourceConnector):
     def _resource(self, extraction: Extraction) -> DltResource:
         import dlt
 
-        from floe_ingestion.sources.known_rows import typed
+        from floe_ingestion.sources.known_columns import typed
 
         resource = next(each for each in self.resources if each.name == extraction.table.resource)
         listing, cursor = LISTINGS[resource.name], _cursor_of(extraction)
