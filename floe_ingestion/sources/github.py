@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
@@ -11,9 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from floe_ingestion.classify import source_errors
 from floe_ingestion.formats import Count, one_or_many
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, Usual, named
-from floe_ingestion.sources.github_login import AppLogin, GithubApp, bearer
+from floe_ingestion.sources.github_login import AppLogin, GithubApp
 from floe_ingestion.sources.github_resources import LISTINGS, Listing, ResourceName
-from floe_ingestion.sources.json_api import ApiUrl, JsonApi, message_of
+from floe_ingestion.sources.instants import as_utc
+from floe_ingestion.sources.json_api import ApiUrl, JsonApi, bearer, message_of
 
 if TYPE_CHECKING:
     from dlt.extract.resource import DltResource
@@ -194,10 +196,6 @@ class _Reading:
 
     def _since(self, cursor: PartCursor | None) -> str | None:
         """What the API is asked to begin at: a second early, because it speaks of what came after."""
-        from datetime import timedelta
-
-        from floe_ingestion.sources.part_cursors import as_utc
-
         listing, start = self._listing, as_utc(self._start(cursor))
         if not listing.has_since or start is None:
             return None
@@ -215,8 +213,6 @@ class _Reading:
 
     def _end_of_reading(self, cursor: PartCursor | None) -> Callable[[Row], bool]:
         """Whether all rows behind this one are too old."""
-        from floe_ingestion.sources.part_cursors import as_utc
-
         by, start = self._listing.newest_first_by, as_utc(self._start(cursor))
         if by is None or start is None:
             return lambda row: False

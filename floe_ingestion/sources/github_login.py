@@ -1,4 +1,4 @@
-"""Logging in to GitHub: with a token, as an app, or not at all."""
+"""Logging in to GitHub as an app."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from pydantic import Field
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.iceberg.settings import needs
 from floe_ingestion.secrets import hide
+from floe_ingestion.sources.json_api import JsonApi, bearer
 from floe_ingestion.spec import StrictModel
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
-
-    from floe_ingestion.sources.json_api import JsonApi
 
 _BEFORE_IT_EXPIRES = 300.0
 _LONGEST_ASSERTION = 540
@@ -73,14 +72,3 @@ class AppLogin:
             ) from error
         hide(signed)
         return signed
-
-
-def bearer(token: str) -> Callable[[PreparedRequest], PreparedRequest]:
-    """A login with a token; with none where it is empty."""
-
-    def login(request: PreparedRequest) -> PreparedRequest:
-        if token:
-            request.headers["Authorization"] = f"Bearer {token}"
-        return request
-
-    return login

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from floe_ingestion.spec import IncrementalSpec
@@ -24,7 +24,8 @@ _ISO = re.compile(
 _SHORTEST_TIME = len("2024-01-01T00:00:00Z")
 _NANOSECONDS = 1_000_000_000
 _DAY = 86_400
-_EPOCH = date(1970, 1, 1).toordinal()
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_FIRST_DAY = _EPOCH.toordinal()
 
 
 def instant_of(value: object) -> int | None:
@@ -34,10 +35,10 @@ def instant_of(value: object) -> int | None:
     """
     if isinstance(value, datetime):
         moment = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
-        whole = int((moment.replace(microsecond=0) - _ZERO).total_seconds())
+        whole = int((moment.replace(microsecond=0) - _EPOCH).total_seconds())
         return whole * _NANOSECONDS + moment.microsecond * 1000
     if isinstance(value, date):
-        return (value.toordinal() - _EPOCH) * _DAY * _NANOSECONDS
+        return (value.toordinal() - _FIRST_DAY) * _DAY * _NANOSECONDS
     if isinstance(value, str) and (match := _ISO.fullmatch(value.strip())):
         return _of_match(match)
     return None
@@ -88,11 +89,17 @@ def as_moment(value: object) -> object:
     instant = _of_match(match) if match else None
     if match is None or instant is None:
         return value
-    moment = _ZERO + timedelta(seconds=instant // _NANOSECONDS)
+    moment = _EPOCH + timedelta(seconds=instant // _NANOSECONDS)
     if match[4] is None:
         return moment.date()
     moment = moment.replace(microsecond=instant % _NANOSECONDS // 1000)
     return moment if match[8] else moment.replace(tzinfo=None)
+
+
+def as_utc(value: object) -> datetime | None:
+    """The moment that a cursor's value or a bound of floe.yaml means; None for what is no time."""
+    instant = instant_of(value)
+    return None if instant is None else _EPOCH + timedelta(microseconds=instant // 1000)
 
 
 def cursor_arguments(spec: IncrementalSpec) -> dict[str, Any]:
@@ -125,9 +132,6 @@ def _instants_of(values: Sequence[Any]) -> pa.Array | None:
         return None
 
 
-_ZERO = datetime.combine(date(1970, 1, 1), time(), timezone.utc)
-
-
 def _rank(value: Any) -> Any:
     instant = instant_of(value)
     return value if instant is None else instant
@@ -136,7 +140,7 @@ def _rank(value: Any) -> Any:
 def _of_match(match: re.Match[str]) -> int | None:
     year, month, day, hour, minute, second, fraction, offset = match.groups()
     try:
-        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH
+        days = date(int(year), int(month), int(day)).toordinal() - _FIRST_DAY
     except ValueError:
         return None
     seconds = int(hour or 0) * 3600 + int(minute or 0) * 60 + int(second or 0)

@@ -124,6 +124,17 @@ class JsonApi:
         return SourceRejected(f"{sentence} {redact(self.advice(response))}".rstrip())
 
 
+def bearer(token: str) -> Callable[[PreparedRequest], PreparedRequest]:
+    """A login with a token; with none where it is empty."""
+
+    def login(request: PreparedRequest) -> PreparedRequest:
+        if token:
+            request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    return login
+
+
 def pause_of(response: Response, tries: int) -> float:
     """Seconds until the API answers again: as it says, or twice as long each time.
 

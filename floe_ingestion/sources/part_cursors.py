@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dlt
@@ -17,8 +17,6 @@ import dlt
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.sources.instants import as_moment, as_text, instant_of
 from floe_ingestion.spec import IncrementalSpec
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class PartCursor:
@@ -79,12 +77,6 @@ class PartCursor:
 def mark_of(row: dict[str, Any]) -> str:
     """What tells a row, as it is now, from every other."""
     return hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def as_utc(value: Any) -> datetime | None:
-    """The moment that a cursor's value or a bound of floe.yaml means; None for what is no time."""
-    instant = instant_of(value)
-    return None if instant is None else _EPOCH + timedelta(microseconds=instant // 1000)
 
 
 def _less(one: Any, other: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected
-from floe_ingestion.formats import did_you_mean, number_of
+from floe_ingestion.formats import did_you_mean, instant, number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of
 from floe_ingestion.sources.databases import below, listed, naming_server, require_usable, valid_url
 from floe_ingestion.sources.instants import as_moment, as_text
@@ -265,8 +265,7 @@ def _as_held(column: sa.Column[Any], value: Any) -> Any:
         return as_text(value)
     moment = as_moment(value)
     if isinstance(column.type, sa.DateTime) and isinstance(moment, date):
-        exact = moment if isinstance(moment, datetime) else datetime.combine(moment, time())
-        exact = exact.astimezone(timezone.utc) if exact.tzinfo else exact.replace(tzinfo=timezone.utc)
+        exact = instant(moment, "UTC")
         return exact if column.type.timezone else exact.replace(tzinfo=None)
     if isinstance(column.type, sa.Date) and isinstance(moment, datetime):
         return moment.date()

@@ -12,12 +12,13 @@ from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.formats import Count
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, Usual, named
-from floe_ingestion.sources.json_api import ApiUrl, JsonApi
+from floe_ingestion.sources.instants import as_utc, cursor_arguments
+from floe_ingestion.sources.json_api import ApiUrl, JsonApi, bearer
 from floe_ingestion.sources.stripe_resources import LISTINGS, TIMES, Listing, ResourceName
 
 if TYPE_CHECKING:
     from dlt.extract.resource import DltResource
-    from requests import PreparedRequest, Response
+    from requests import Response
 
 _OURS = frozenset({"limit", "starting_after", "ending_before"})
 _MOST_ROWS = "100"
@@ -107,11 +108,7 @@ class StripeConnector(SourceConnector):
         return {"Stripe-Version": self.api_version, **account}
 
     def _api(self, attempts: int | None = None) -> JsonApi:
-        def login(request: PreparedRequest) -> PreparedRequest:
-            request.headers["Authorization"] = f"Bearer {self.api_key}"
-            return request
-
-        return JsonApi(self.base_url, login, _advice, float(self.max_wait_seconds), attempts=attempts)
+        return JsonApi(self.base_url, bearer(self.api_key), _advice, float(self.max_wait_seconds), attempts=attempts)
 
 
 def _pages(api: JsonApi, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Iterator[list[Row]]:
@@ -151,9 +148,7 @@ def _moment(value: Any) -> Any:
 
 def _cursor_of(extraction: Extraction) -> Any:
     """dlt's incremental, on rows whose times are times; None without a cursor, and in a partitioned run."""
-    import dlt
-
-    from floe_ingestion.sources.instants import cursor_arguments
+    from floe_ingestion.sources.paging import PageCursor
 
     spec = extraction.cursor
     if spec is None:
@@ -163,13 +158,11 @@ def _cursor_of(extraction: Extraction) -> Any:
         bounds = {"initial_value": _bound(spec.initial_value), "end_value": _bound(spec.end_value)}
         arguments |= {key: value for key, value in bounds.items() if value is not None}
         arguments["last_value_func"] = max
-    return dlt.sources.incremental(**arguments)
+    return PageCursor(**arguments)
 
 
 def _bound(value: Any) -> Any:
     """A bound of floe.yaml as a moment: a date is its midnight in UTC, a number is Stripe's."""
-    from floe_ingestion.sources.part_cursors import as_utc
-
     return _moment(value) if isinstance(value, int) else as_utc(value)
 
 
