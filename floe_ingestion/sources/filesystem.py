@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from pydantic import Field, field_validator
 
@@ -16,7 +14,7 @@ from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import ConfigurationError, SourceRejected
 from floe_ingestion.formats import number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector
-from floe_ingestion.sources.buckets import require_package
+from floe_ingestion.sources.buckets import local_path, opened, unpacked
 from floe_ingestion.sources.file_options import (
     BY_FILE,
     AnyFiles,
@@ -25,11 +23,11 @@ from floe_ingestion.sources.file_options import (
     JsonlFiles,
     cursor_problem,
 )
+from floe_ingestion.sources.instants import cursor_arguments
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from dlt.extract.resource import DltResource
-    from fsspec import AbstractFileSystem
 
     from floe_ingestion.sources.file_cursors import FileCursor, FoundFile
 
@@ -68,7 +66,7 @@ class FilesystemConnector(SourceConnector):
         return self.resources
 
     def relative_to(self, folder: Path) -> FilesystemConnector:
-        local = _local_path(self.bucket_url)
+        local = local_path(self.bucket_url)
         if local is None:
             return self
         return self.model_copy(update={"bucket_url": str(Path(folder).expanduser().resolve() / local)})
@@ -90,7 +88,6 @@ class FilesystemConnector(SourceConnector):
         import dlt
 
         from floe_ingestion.sources.file_cursors import FileCursor
-        from floe_ingestion.sources.instants import cursor_arguments
         from floe_ingestion.sources.known_columns import column_cursor, known_columns
         from floe_ingestion.sources.paging import PageCursor
 
@@ -127,50 +124,23 @@ class FilesystemConnector(SourceConnector):
     def _found(self, files: AnyFiles) -> list[FoundFile]:
         """The files that match, in the order of their paths."""
         from floe_ingestion.sources.file_cursors import FoundFile
-        from floe_ingestion.sources.unpacked import unpacked
 
-        filesystem, root = self._opened()
+        filesystem, root = opened(self.bucket_url, {**self.kwargs, **self.credentials})
+        opens = filesystem.open if files.format == "parquet" else partial(unpacked, filesystem)
         # A name with *, ? or [ in it is a name as long as it stands in bucket_url.
         literal = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in root)
         matches: dict[str, Any] = filesystem.glob(posixpath.join(literal, files.file_glob), detail=True)
         return [
-            FoundFile(
-                path=posixpath.relpath(path, root),
-                open=partial(filesystem.open if files.format == "parquet" else partial(unpacked, filesystem), path),
-                info=info,
-            )
+            FoundFile(path=posixpath.relpath(path, root), open=partial(opens, path), info=info)
             for path, info in sorted(matches.items())
             if info.get("type") != "directory"
         ]
-
-    def _opened(self) -> tuple[AbstractFileSystem, str]:
-        """The file system and the folder in it."""
-        from fsspec.core import url_to_fs
-
-        local = _local_path(self.bucket_url)
-        # fsspec would give an instance of an earlier run, which remembers what was in a folder then.
-        options = {**self.kwargs, **self.credentials, "skip_instance_cache": True}
-        require_package(self.bucket_url)
-        try:
-            filesystem, root = url_to_fs(str(local) if local else self.bucket_url, **options)
-        except (ImportError, ValueError) as error:
-            raise SourceRejected(f"{self.bucket_url} cannot be opened: {error}.") from error
-        if local is not None and not local.is_dir():
-            raise SourceRejected(f"{local} is no folder. Correct `bucket_url`; it is relative to floe.yaml.")
-        return filesystem, root
 
 
 def _shown(paths: list[str]) -> str:
     """The first of `paths` in brackets."""
     some = [*paths[:_SHOWN], *(["…"] if len(paths) > _SHOWN else [])]
     return f" ({', '.join(some)})" if some else ""
-
-
-def _local_path(url: str) -> Path | None:
-    """The folder on this machine that `url` names; None for another file system."""
-    if url.startswith("file:"):
-        return Path(url2pathname(urlsplit(url).path))
-    return None if "://" in url else Path(url).expanduser()
 
 
 def _reader(files: AnyFiles, known: pa.Schema) -> Callable[[FoundFile], Iterator[Any]]:
