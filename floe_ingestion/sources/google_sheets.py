@@ -125,10 +125,9 @@ class GoogleSheetsConnector(SourceConnector):
         from floe_ingestion.sources.sheet_cells import value_of
 
         grid: Grid = []
-        for part in area.parts():
-            begins = int(part.rpartition("!")[2].partition(":")[0].lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")) - 1
+        for begins, part in area.parts():
             answer = api.ask(f"spreadsheets/{self.spreadsheet}", {"ranges": part, "fields": _CELLS}).json()
-            grid += [[] for _ in range(begins - area.first_row - len(grid))]
+            grid += [[] for _ in range(begins - len(grid))]
             for sheet in answer.get("sheets", ()):
                 for data in sheet.get("data", ()):
                     grid += [[value_of(cell) for cell in row.get("values", ())] for row in data.get("rowData", ())]

@@ -25,13 +25,13 @@ class Area:
     first_column: int
     end_column: int
 
-    def parts(self) -> Iterator[str]:
-        """A1 ranges of it, each small enough for one answer."""
+    def parts(self) -> Iterator[tuple[int, str]]:
+        """Parts of it, each small enough for one answer: how many rows lie before it, and its A1 range."""
         step = max(_CELLS_AT_ONCE // max(self.end_column - self.first_column, 1), 1)
         for row in range(self.first_row, self.end_row, step):
             last = min(row + step, self.end_row)
             first = f"{letters(self.first_column)}{row + 1}"
-            yield f"{_quoted(self.title)}!{first}:{letters(self.end_column - 1)}{last}"
+            yield row - self.first_row, f"{_quoted(self.title)}!{first}:{letters(self.end_column - 1)}{last}"
 
     def cell(self, row: int, column: int) -> str:
         """The address of a cell, counted from the rectangle's corner."""

@@ -203,7 +203,7 @@ def test_a_range_may_be_a_sheet_a_named_range_or_cells(text: str, parts: list[st
         "namedRanges": [{"name": "last_ones", "range": {"sheetId": 7, **numbers}}],
     }
 
-    assert list(area_of(text, spreadsheet).parts()) == parts
+    assert [part for _, part in area_of(text, spreadsheet).parts()] == parts
 
 
 def test_a_large_sheet_is_read_in_parts(book: FakeSheets, lake: Lake, made: Made) -> None:
