@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
-from floe_ingestion.sources.csv_header import mistake_of_header
 from floe_ingestion.sources.buckets import parquet_in
+from floe_ingestion.sources.csv_header import mistake_of_header
 from floe_ingestion.sources.csv_types import ColumnTypes, Unfitting, word_of
 from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
 from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions

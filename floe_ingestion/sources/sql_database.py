@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -13,13 +13,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected
-from floe_ingestion.formats import did_you_mean, instant, number_of
-from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of
-from floe_ingestion.sources.databases import below, listed, naming_server, require_usable, valid_url
-from floe_ingestion.sources.instants import as_moment, as_text
-from floe_ingestion.sources.sqlite_times import between, query_by_cursor
+from floe_ingestion.formats import did_you_mean, number_of
+from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of, named
+from floe_ingestion.sources.database_urls import below, naming_server, require_usable, valid_url
 from floe_ingestion.spec import Names, TableSpec
-from floe_ingestion.staging import FOREIGN_KEYS, ColumnKind, Window
+from floe_ingestion.staging import FOREIGN_KEYS
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -27,6 +25,18 @@ if TYPE_CHECKING:
 
 
 _SHOWN = 20
+
+
+def _listed(value: Any) -> Any:
+    """A table by its name or as a mapping; not all of them by a sign for any."""
+    table = named(value)
+    name = table.get("name") if isinstance(table, Mapping) else None
+    if isinstance(name, str) and name.strip() in ("*", "%"):
+        raise ValueError(
+            f"{name!r} is no table: each one is an asset, and nothing connects to find them. Name them, e.g. "
+            f"`tables: [customers, products]`"
+        )
+    return table
 
 
 class TableResource(ResourceSpec):
@@ -51,7 +61,7 @@ class SqlDatabaseConnector(SourceConnector):
     """A SQLAlchemy URL, usually `${VARIABLE}`."""
     database_schema: str | None = Field(default=None, alias="schema")
     """The database schema that the tables are in; the connection's default where absent."""
-    tables: tuple[Annotated[TableResource, BeforeValidator(listed)], ...] = Field(min_length=1)
+    tables: tuple[Annotated[TableResource, BeforeValidator(_listed)], ...] = Field(min_length=1)
     """Named, because definitions never connect."""
     backend: Literal["auto", "pyarrow", "duckdb"] = "auto"
     """`auto` reads PostgreSQL by DuckDB, several times as fast, where the extra `postgres` is installed."""
@@ -100,12 +110,14 @@ class SqlDatabaseConnector(SourceConnector):
         """`max` of the cursor column, under the resource's own condition."""
         import sqlalchemy as sa
 
+        from floe_ingestion.sources.sql_queries import condition
+
         if extraction.table.incremental is None:
             return None
         where = self._table(extraction).where
         with self._connected() as connection:
             query = sa.select(sa.func.max(self._cursor_column(extraction.table, connection)))
-            return connection.execute(query.where(_condition(where)) if where else query).scalar()
+            return connection.execute(query.where(condition(where)) if where else query).scalar()
 
     def timeless_text(self, extraction: Extraction) -> str | None:
         """A text of the window's column, where that is text and no row has one that begins like a day."""
@@ -122,18 +134,22 @@ class SqlDatabaseConnector(SourceConnector):
 
     def _fitted(self, extraction: Extraction) -> Extraction:
         """With the first and last value of the cursor as its column holds them, however they were written."""
-        incremental = extraction.table.incremental
+        from floe_ingestion.sources.sql_queries import as_held
+
+        incremental = extraction.cursor
         values = {"initial_value": incremental.initial_value, "end_value": incremental.end_value} if incremental else {}
         if incremental is None or not any(isinstance(value, (str, date)) for value in values.values()):
             return extraction
         with self._connected() as connection:
             column = self._cursor_column(extraction.table, connection)
-        fitted = incremental.model_copy(update={name: _as_held(column, value) for name, value in values.items()})
+        fitted = incremental.model_copy(update={name: as_held(column, value) for name, value in values.items()})
         return replace(extraction, table=extraction.table.model_copy(update={"incremental": fitted}))
 
     def _cursor_column(self, spec: TableSpec, connection: sa.Connection) -> sa.Column[Any]:
+        from floe_ingestion.sources.sql_queries import cursor_column
+
         assert spec.incremental is not None
-        return _cursor_of(self._reflected(spec, connection), spec.incremental.cursor_path)
+        return cursor_column(self._reflected(spec, connection), spec.incremental.cursor_path)
 
     def _reflected(self, spec: TableSpec, connection: sa.Connection) -> sa.Table:
         import sqlalchemy as sa
@@ -159,18 +175,18 @@ class SqlDatabaseConnector(SourceConnector):
         from dlt.sources.sql_database import sql_table
         from sqlalchemy import make_url as url_of
 
-        from floe_ingestion.sources.domains import complete, require_order
         from floe_ingestion.sources.sql_loader import DeclaredLoader
-        from floe_ingestion.sources.sql_types import foreign_keys, hints
+        from floe_ingestion.sources.sql_queries import cursor_column, narrowing, require_columns, require_order
+        from floe_ingestion.sources.sql_types import complete, foreign_keys, hints
 
         table = self._table(extraction)
         reflected: list[sa.Table] = []
 
         def adapt(found: sa.Table) -> None:
             complete(found, self.connection_string, self._connected)
-            _check_columns(found, table)
+            require_columns(found, table.included_columns)
             if extraction.cursor is not None:
-                require_order(_cursor_of(found, extraction.cursor.cursor_path), self.connection_string)
+                require_order(cursor_column(found, extraction.cursor.cursor_path), self.connection_string)
             reflected.append(found)
 
         resource = sql_table(
@@ -185,7 +201,7 @@ class SqlDatabaseConnector(SourceConnector):
             reflection_level="full_with_precision",
             included_columns=list(table.included_columns) or None,
             table_adapter_callback=adapt,
-            query_adapter_callback=_narrowed(table, extraction.window),
+            query_adapter_callback=narrowing(table.where, extraction.window),
         ).with_name(table.name)
         dialect = url_of(self.connection_string).get_backend_name()
         resource.apply_hints(
@@ -195,90 +211,3 @@ class SqlDatabaseConnector(SourceConnector):
             additional_table_hints={FOREIGN_KEYS: [key for each in reflected for key in foreign_keys(each)]},
         )
         return resource
-
-
-def _check_columns(reflected: sa.Table, table: TableResource) -> None:
-    """What floe.yaml names is there; dlt leaves a missing column out in silence."""
-    if missing := [name for name in table.included_columns if name not in reflected.c]:
-        raise SourceRejected(
-            f"Table {reflected.name!r} has no column {', '.join(map(repr, missing))}. "
-            f"Correct `included_columns`, which names it. The others are there."
-        )
-
-
-def _cursor_of(table: sa.Table, path: str) -> sa.Column[Any]:
-    if path not in table.c:
-        raise SourceRejected(
-            f"Table {table.name!r} has no column {path!r} to load by. "
-            f"Write `incremental: {{cursor_path: …}}` with one of: {', '.join(table.c.keys())}."
-        )
-    return table.c[path]
-
-
-def _narrowed(resource: TableResource, window: Window | None) -> Any:
-    """What narrows dlt's query: the user's condition, and the window of a partitioned run."""
-
-    def narrow(query: Any, table: sa.Table, incremental: Any, engine: sa.Engine) -> Any:
-
-        if engine.dialect.name == "sqlite" and incremental is not None:
-            query = query_by_cursor(query, table, incremental)
-        if window is not None:
-            query = query.where(_window_condition(table, window, engine.dialect.name))
-        if resource.where:
-            query = query.where(_condition(resource.where))
-        return query
-
-    return narrow
-
-
-def _condition(where: str) -> Any:
-    """The user's condition as it is: with colons that name no parameter, and a comment that ends with its line."""
-    import sqlalchemy as sa
-
-    return sa.literal_column(f"({where}\n)", sa.Boolean())
-
-
-def _window_condition(table: sa.Table, window: Window, dialect: str) -> Any:
-    import sqlalchemy as sa
-
-    if window.column not in table.c:
-        raise SourceRejected(
-            f"Table {table.name!r} has no column {window.column!r} to partition by. "
-            f"Write `partitions: {{column: …}}` with one of: {', '.join(table.c.keys())}."
-        )
-    column = table.c[window.column]
-    if window.values:
-        return column.in_([int(value) if isinstance(column.type, sa.Integer) else value for value in window.values])
-    kind = _kind(column)
-    # Of texts and dates whole days are asked for; which rows are of the window, the table's type decides.
-    start, end = (window.whole_days() if kind in ("text", "date") else window).bounds(kind)
-    if dialect == "sqlite" and isinstance(start, datetime) and isinstance(end, datetime):
-        return between(column, start, end)
-    return sa.and_(column >= start, column < end)
-
-
-def _as_held(column: sa.Column[Any], value: Any) -> Any:
-    """A date, a time or its text in the terms of `column`; a date is its midnight, and no offset means UTC."""
-    import sqlalchemy as sa
-
-    if isinstance(column.type, sa.String):
-        return as_text(value)
-    moment = as_moment(value)
-    if isinstance(column.type, sa.DateTime) and isinstance(moment, date):
-        exact = instant(moment, "UTC")
-        return exact if column.type.timezone else exact.replace(tzinfo=None)
-    if isinstance(column.type, sa.Date) and isinstance(moment, datetime):
-        return moment.date()
-    return moment
-
-
-def _kind(column: sa.Column[Any]) -> ColumnKind:
-    import sqlalchemy as sa
-
-    type_ = column.type
-    if isinstance(type_, sa.DateTime):
-        return "timestamptz" if type_.timezone else "timestamp"
-    for sql_type, kind in ((sa.Date, "date"), (sa.String, "text"), (sa.Integer, "integer")):
-        if isinstance(type_, sql_type):
-            return kind  # type: ignore[return-value]
-    raise SourceRejected(f"Column {column.name!r} is {type_}; partitions need a date, a time, text or an integer.")

@@ -18,9 +18,8 @@ from dlt.sources.sql_database import TableLoader
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.sources.ahead import read_ahead
-from floe_ingestion.sources.domains import quoted
 from floe_ingestion.sources.postgres import Guard, ReadFailed, is_read_by_duckdb, read_by_duckdb
-from floe_ingestion.sources.sql_types import base_of, caster, declared, without_rounding, written_out
+from floe_ingestion.sources.sql_types import base_of, caster, declared, quoted, written_out
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import Select
@@ -49,7 +48,6 @@ class DeclaredLoader(TableLoader):
         if by_duckdb and choice == "auto" and parallel == 1:
             by_duckdb = not self._takes_few_at_once()
         dialect = self.engine.dialect.name
-        without_rounding(self.table)
         types = declared(self.table, dialect)
         instead = written_out(self.table, dialect, by_duckdb)
         # What dlt makes of values of SQLAlchemy's. Of texts it is told no type: it would make it in its own way.

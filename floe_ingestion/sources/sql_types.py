@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any
 
@@ -15,7 +17,7 @@ from sqlalchemy.sql.sqltypes import _Binary
 
 from floe_ingestion.errors import SourceRejected, UnsupportedType
 from floe_ingestion.iceberg.types import cast, is_text
-from floe_ingestion.sources.sqlite_values import read_as_declared
+from floe_ingestion.sources.sqlite import read_as_declared, with_texts
 
 _MYSQL = ("mysql", "mariadb")
 _MOST_DIGITS = 38
@@ -33,6 +35,46 @@ _POSTGRES_READS: tuple[type[sa.types.TypeEngine[Any]], ...] = (
 )
 """Types of PostgreSQL's that every reader takes as they are; for numbers, texts, times and UUIDs see `_is_read`."""
 
+_NUMERICS = """
+    with recursive found (name, type, digits) as (
+        select attname, atttypid, atttypmod from pg_attribute where attrelid = cast(:table as regclass) and attnum > 0
+        union all
+        select name, typbasetype, greatest(digits, typtypmod) from found join pg_type on oid = type and typtype = 'd'
+    ) select name, format_type(type, digits) from found where type = cast('numeric' as regtype)
+"""
+_DIGITS = re.compile(r"numeric\((\d+),(-?\d+)\)")
+
+
+def complete(table: sa.Table, url: str, connected: Callable[[], AbstractContextManager[sa.Connection]]) -> None:
+    """Give columns the types that they have, where SQLAlchemy does not reflect them in full.
+
+    These are SQLite's by their names, PostgreSQL's domains with their digits, and floating point numbers of MySQL, of
+    which it would make decimals of ten digits.
+    """
+    for column in table.columns:
+        if isinstance(column.type, sa.Float):
+            column.type.asdecimal = False
+    if url.startswith("sqlite"):
+        with connected() as connection:
+            with_texts(table, connection)
+    elif any(isinstance(column.type, postgresql.DOMAIN) for column in table.columns):
+        with connected() as connection:
+            _with_digits(table, connection)
+
+
+def _with_digits(table: sa.Table, connection: sa.Connection) -> None:
+    name = quoted(table)
+    for column, type_ in connection.execute(sa.text(_NUMERICS), {"table": name}):
+        match = _DIGITS.fullmatch(type_)
+        if match and column in table.c and isinstance(table.c[column].type, postgresql.DOMAIN):
+            table.c[column].type = sa.Numeric(int(match[1]), int(match[2]))
+
+
+def quoted(table: sa.Table) -> str:
+    """The table's name as PostgreSQL reads it from a text; the driver's own dialect would double each %."""
+    dialect: Any = postgresql.dialect
+    return str(dialect(paramstyle="named").identifier_preparer.format_table(table))
+
 
 def declared(table: sa.Table, dialect: str) -> dict[str, pa.DataType]:
     """The Arrow type of each column whose declaration leaves no doubt, by name; raises `UnsupportedType`."""
@@ -45,7 +87,6 @@ def hints(table: sa.Table, dialect: str) -> dict[str, Any]:
 
     A load that brings no row has no other types, and would widen those of the table.
     """
-    without_rounding(table)
     found: dict[str, Any] = {column.name: {} for column in table.columns}
     for name, hint in py_arrow_to_table_schema_columns(pa.schema(list(declared(table, dialect).items()))).items():
         found[name] = {key: value for key, value in hint.items() if key not in ("name", "nullable")}
@@ -67,13 +108,6 @@ def foreign_keys(table: sa.Table) -> list[dict[str, Any]]:
             other = targets[0][0].removeprefix(f"{table.schema}.")
             found.append({"columns": columns, "table": other, "referenced": [target[2] for target in targets]})
     return sorted(found, key=lambda key: [list(table.c.keys()).index(name) for name in key["columns"]])
-
-
-def without_rounding(table: sa.Table) -> None:
-    """Let floating point numbers be read as such: SQLAlchemy makes decimals of ten digits of those of MySQL."""
-    for column in table.columns:
-        if isinstance(column.type, sa.Float):
-            column.type.asdecimal = False
 
 
 def written_out(table: sa.Table, dialect: str, by_duckdb: bool) -> dict[str, sa.ColumnElement[Any]]:

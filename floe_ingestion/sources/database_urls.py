@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.secrets import redact
-from floe_ingestion.sources.base import named
 
 _SQLITE = re.compile(r"(?P<head>sqlite(?:\+\w+)?:///)(?P<path>(?!:memory:|file:)[^?]+)(?P<query>.*)\Z")
-
-
-def listed(value: Any) -> Any:
-    """A table by its name or as a mapping; not all of them by a sign for any."""
-    table = named(value)
-    name = table.get("name") if isinstance(table, Mapping) else None
-    if isinstance(name, str) and name.strip() in ("*", "%"):
-        raise ValueError(
-            f"{name!r} is no table: each one is an asset, and nothing connects to find them. Name them, e.g. "
-            f"`tables: [customers, products]`"
-        )
-    return table
 
 
 def valid_url(url: str) -> str:

@@ -1,8 +1,9 @@
-"""Values of SQLite, whose columns take any: read as their column is declared, or refused by its name."""
+"""SQLite: its columns take any value, and it keeps times as text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
 
@@ -15,9 +16,8 @@ _TEXTS = frozenset({"GUID", "JSONB", "STRING", "UNIQUEIDENTIFIER", "UUID", "XML"
 """Names of types that SQLAlchemy, as SQLite itself, takes for those of numbers."""
 _PLACES = 9
 """Of numbers that are declared without."""
-
-
 _EXACT = Context(prec=400)
+_TIME = "%Y-%m-%d %H:%M:%f"
 
 
 class _Words(sa.Text):
@@ -34,7 +34,7 @@ def with_texts(table: sa.Table, connection: sa.Connection) -> None:
 
 
 def read_as_declared(column: sa.Column[Any]) -> sa.ColumnElement[Any] | None:
-    """What is selected in the place of a column; None for the column itself."""
+    """What is selected in the place of a column, so that a value is as declared or refused; None for the column."""
     type_ = column.type
     if isinstance(type_, sa.Integer):
         # Arrow cuts 1.5 to 1, and refuses the text.
@@ -50,6 +50,42 @@ def read_as_declared(column: sa.Column[Any]) -> sa.ColumnElement[Any] | None:
     if isinstance(type_, (sa.Date, sa.DateTime, sa.Time)) or (isinstance(type_, sa.Numeric) and type_.asdecimal):
         return sa.type_coerce(column, _Told(column))
     return None
+
+
+def query_by_cursor(query: Any, table: sa.Table, incremental: Any) -> Any:
+    """The query by cursor, in words that SQLite answers right.
+
+    SQLite keeps times as text, with or without fractions, and SQLAlchemy compares them as text: a row of
+    exactly midnight sorts before `00:00:00.000000` and would be lost. dlt filters what comes back exactly, so
+    that it is enough never to ask for too little.
+    """
+    last, end = incremental.get_current_range()
+    column = table.c[incremental.get_cursor_column_name()]
+    if last is None or incremental.last_value_func is not max or not isinstance(column.type, sa.DateTime):
+        return query
+    condition = between(column, last, end)
+    if incremental.on_cursor_value_missing == "include":
+        condition = sa.or_(condition, column.is_(None))
+    query = table.select().where(condition)
+    if incremental.row_order:
+        query = query.order_by(column.asc() if incremental.row_order == "asc" else column.desc())
+    return query
+
+
+def between(column: sa.Column[Any], start: datetime, end: datetime | None) -> Any:
+    """Whether a time lies in `start <= column < end`, for no row too few."""
+    moment = sa.func.strftime(_TIME, column)
+    inside = moment >= _text(start)
+    if end is not None:
+        # strftime knows milliseconds: the next one is asked for, so that nothing before `end` is missed.
+        last = end + timedelta(milliseconds=1) if end.microsecond % 1000 else end
+        inside = sa.and_(inside, moment < _text(last))
+    # What strftime cannot read is no reason to leave a row out: reading the value will say what is wrong with it.
+    return sa.or_(inside, sa.and_(moment.is_(None), column.is_not(None)))
+
+
+def _text(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(" ", "milliseconds")
 
 
 class _Told(sa.types.TypeDecorator[Any]):
