@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from floe_ingestion.sources.sql_types import base_of, is_exact
 if TYPE_CHECKING:
     import duckdb
 
-Backend = Literal["auto", "pyarrow", "duckdb"]
+    from floe_ingestion.sources.sql_database import Backend
 
 _EXTENSION = "duckdb_extension_postgres_scanner"
 _BATCH_BYTES = 4 * 1024 * 1024

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from dlt.extract.resource import DltResource
 
+Backend = Literal["auto", "pyarrow", "duckdb"]
+
 
 _SHOWN = 20
 
@@ -63,7 +65,7 @@ class SqlDatabaseConnector(SourceConnector):
     """The database schema that the tables are in; the connection's default where absent."""
     tables: tuple[Annotated[TableResource, BeforeValidator(_listed)], ...] = Field(min_length=1)
     """Named, because definitions never connect."""
-    backend: Literal["auto", "pyarrow", "duckdb"] = "auto"
+    backend: Backend = "auto"
     """`auto` reads PostgreSQL by DuckDB, several times as fast, where the extra `postgres` is installed."""
     chunk_size: int = Field(default=50_000, ge=1)
     """Rows a batch, at most."""
@@ -136,13 +138,13 @@ class SqlDatabaseConnector(SourceConnector):
         """With the first and last value of the cursor as its column holds them, however they were written."""
         from floe_ingestion.sources.sql_queries import as_held
 
-        incremental = extraction.cursor
-        values = {"initial_value": incremental.initial_value, "end_value": incremental.end_value} if incremental else {}
-        if incremental is None or not any(isinstance(value, (str, date)) for value in values.values()):
+        cursor = extraction.cursor
+        bounds = {"initial_value": cursor.initial_value, "end_value": cursor.end_value} if cursor else {}
+        if cursor is None or not any(isinstance(value, (str, date)) for value in bounds.values()):
             return extraction
         with self._connected() as connection:
             column = self._cursor_column(extraction.table, connection)
-        fitted = incremental.model_copy(update={name: as_held(column, value) for name, value in values.items()})
+        fitted = cursor.model_copy(update={name: as_held(column, value) for name, value in bounds.items()})
         return replace(extraction, table=extraction.table.model_copy(update={"incremental": fitted}))
 
     def _cursor_column(self, spec: TableSpec, connection: sa.Connection) -> sa.Column[Any]:
@@ -173,7 +175,7 @@ class SqlDatabaseConnector(SourceConnector):
 
     def _resource(self, extraction: Extraction) -> DltResource:
         from dlt.sources.sql_database import sql_table
-        from sqlalchemy import make_url as url_of
+        from sqlalchemy import make_url
 
         from floe_ingestion.sources.sql_loader import DeclaredLoader
         from floe_ingestion.sources.sql_queries import cursor_column, narrowing, require_columns, require_order
@@ -203,7 +205,7 @@ class SqlDatabaseConnector(SourceConnector):
             table_adapter_callback=adapt,
             query_adapter_callback=narrowing(table.where, extraction.window),
         ).with_name(table.name)
-        dialect = url_of(self.connection_string).get_backend_name()
+        dialect = make_url(self.connection_string).get_backend_name()
         resource.apply_hints(
             # No columns at all would take away those that were reflected.
             columns={name: hint for each in reflected for name, hint in hints(each, dialect).items()} or None,
