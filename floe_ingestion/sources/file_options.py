@@ -146,10 +146,10 @@ def cursor_problem(cursor: IncrementalSpec) -> str | None:
 
 def _with_format(value: Any) -> Any:
     """The resource with the format that the ending of its glob tells."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("file_glob"), str):
-        return (
-            value if not isinstance(value, Mapping) else {"format": "csv", **value}
-        )  # the missing glob is the mistake
+    if not isinstance(value, Mapping):
+        return value
+    if not isinstance(value.get("file_glob"), str):
+        return {"format": "csv", **value}  # the missing glob is the mistake
     told, given = _format_of(value["file_glob"]), value.get("format")
     if given is None and told is None:
         raise ValueError(

@@ -16,12 +16,11 @@ from floe_ingestion.sources.github_login import AppLogin, GithubApp
 from floe_ingestion.sources.github_resources import LISTINGS, Listing, ResourceName
 from floe_ingestion.sources.instants import as_utc
 from floe_ingestion.sources.json_api import ApiUrl, JsonApi, bearer, message_of
+from floe_ingestion.sources.part_cursors import PartCursor, mark_of
 
 if TYPE_CHECKING:
     from dlt.extract.resource import DltResource
     from requests import Response
-
-    from floe_ingestion.sources.part_cursors import PartCursor
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 _OURS = frozenset({"sort", "direction", "since", "per_page", "page"})
@@ -139,39 +138,33 @@ class _Reading:
 
     def __init__(self, api: JsonApi, repository: str, resource: GithubResource, extraction: Extraction) -> None:
         self._api, self._repository, self._resource = api, repository, resource
-        self._listing, self._extraction = LISTINGS[resource.name], extraction
+        self._listing = LISTINGS[resource.name]
+        cursor = extraction.cursor
+        self._cursor = PartCursor(repository, cursor) if cursor is not None else None
+        self._start = as_utc(self._start_of(extraction))
+        """Where this run begins by the field that the API goes by; None for the very beginning."""
 
     def pages(self) -> Iterator[list[Row]]:
-        from floe_ingestion.sources.part_cursors import mark_of
-
-        cursor = self._cursor()
-        is_older = self._end_of_reading(cursor)
         before: set[str] = set()
-        for page in self._rows(self._since(cursor)):
+        for page in self._rows():
             # What changes while it is read moves to the front, and pushes rows of this page to the next one.
             marks = {mark_of(row): row for row in page}
             fresh = [row for mark, row in marks.items() if mark not in before]
             before = set(marks)
-            yield list(cursor.new(fresh)) if cursor is not None else fresh
-            if page and is_older(page[-1]):
+            yield list(self._cursor.new(fresh)) if self._cursor is not None else fresh
+            if page and self._is_too_old(page[-1]):
                 return
-
-    def _cursor(self) -> PartCursor | None:
-        from floe_ingestion.sources.part_cursors import PartCursor
-
-        spec = self._extraction.cursor
-        return PartCursor(self._repository, spec) if spec is not None else None
 
     @property
     def _path(self) -> str:
         return f"repos/{self._repository}/{self._listing.path}".rstrip("/")
 
-    def _rows(self, since: str | None) -> Iterator[list[Row]]:
+    def _rows(self) -> Iterator[list[Row]]:
         if self._resource.name == "reactions":
             yield from self._reactions()
             return
         shaped = _SHAPED.get(self._resource.name, dict)
-        for page in self._pages(self._listing, self._path, since):
+        for page in self._pages(self._listing, self._path, self._since):
             yield [shaped(row) for row in page]
 
     def _pages(self, listing: Listing, path: str, since: str | None = None) -> Iterator[list[Row]]:
@@ -194,34 +187,27 @@ class _Reading:
                     for found in self._pages(self._listing, self._path.format(number=number)):
                         yield [{**row, "issue_number": number} for row in found]
 
-    def _since(self, cursor: PartCursor | None) -> str | None:
+    @property
+    def _since(self) -> str | None:
         """What the API is asked to begin at: a second early, because it speaks of what came after."""
-        listing, start = self._listing, as_utc(self._start(cursor))
-        if not listing.has_since or start is None:
+        if not self._listing.has_since or self._start is None:
             return None
-        return (start - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return (self._start - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def _start(self, cursor: PartCursor | None) -> Any:
-        """Where this run begins by the field that the API goes by; None for the very beginning."""
+    def _start_of(self, extraction: Extraction) -> Any:
         by = self._listing.newest_first_by or self._listing.cursor
-        spec, window, partitions = self._extraction.cursor, self._extraction.window, self._extraction.table.partitions
-        if cursor is not None and spec is not None and spec.cursor_path == by:
-            return cursor.start
+        cursor, window, partitions = extraction.cursor, extraction.window, extraction.table.partitions
+        if self._cursor is not None and cursor is not None and cursor.cursor_path == by:
+            return self._cursor.start
         if window is not None and partitions is not None and partitions.column == by:
             return window.start
         return None
 
-    def _end_of_reading(self, cursor: PartCursor | None) -> Callable[[Row], bool]:
-        """Whether all rows behind this one are too old."""
-        by, start = self._listing.newest_first_by, as_utc(self._start(cursor))
-        if by is None or start is None:
-            return lambda row: False
-
-        def is_older(row: Row) -> bool:
-            value = as_utc(row.get(by))
-            return value is not None and value < start
-
-        return is_older
+    def _is_too_old(self, row: Row) -> bool:
+        """Whether this row, and with it all behind, came before this run begins."""
+        by, start = self._listing.newest_first_by, self._start
+        value = as_utc(row.get(by)) if by is not None else None
+        return start is not None and value is not None and value < start
 
 
 def _with_user(row: Row) -> Row:

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import dlt
-
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.sources.instants import as_moment, as_text, instant_of
 from floe_ingestion.spec import IncrementalSpec
@@ -26,6 +24,8 @@ class PartCursor:
     """
 
     def __init__(self, part: str, spec: IncrementalSpec) -> None:
+        import dlt
+
         cursors = dlt.current.resource_state().setdefault("incremental", {})
         fresh = {"initial_value": as_text(spec.initial_value), "last_value": None, "unique_hashes": []}
         self._state: dict[str, Any] = cursors.setdefault(f"{part}:{spec.cursor_path}", fresh)
