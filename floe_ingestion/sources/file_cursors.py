@@ -1,30 +1,32 @@
-"""Where a load of files begins: which versions of which files were read before."""
+"""Files of a source, and where a load of them begins: which versions of which files were read before."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
-
-import dlt
+from typing import IO, Any
 
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.formats import instant
-from floe_ingestion.sources.file_readers import SourceFile
 from floe_ingestion.sources.instants import as_moment, as_text, instant_of
 from floe_ingestion.spec import IncrementalSpec
 
 _STATE = "files"
-# What the file systems call the time at which a file was written last.
 _MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "modifiedTime", "created")
+"""What file systems call the time at which a file was written last."""
 
 
 @dataclass(frozen=True)
-class FoundFile(SourceFile):
-    """A file, and what its file system says about it."""
+class SourceFile:
+    """One file of a source."""
 
-    info: Mapping[str, Any]
+    path: str
+    """Relative to the source's folder."""
+    open: Callable[[], IO[bytes]]
+    """Gives its bytes, decompressed, from the start each time."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """What its file system says about it."""
 
     @property
     def version(self) -> list[Any]:
@@ -51,10 +53,12 @@ class FileCursor:
     @property
     def landed(self) -> dict[str, list[Any]]:
         """Versions of the files that were read, by path."""
+        import dlt
+
         files: dict[str, list[Any]] = dlt.current.resource_state().setdefault(_STATE, {})
         return files
 
-    def wants(self, file: FoundFile) -> bool:
+    def wants(self, file: SourceFile) -> bool:
         """Whether it is new or has changed, and was written within the bounds."""
         version = file.version
         written = instant_of(version[0]) or 0
@@ -64,6 +68,6 @@ class FileCursor:
             return False
         return self.landed.get(file.path) != version
 
-    def add(self, file: FoundFile) -> None:
+    def add(self, file: SourceFile) -> None:
         """Remember the version that was listed: what is written while it is read is another one."""
         self.landed[file.path] = file.version

@@ -11,9 +11,8 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
 
@@ -26,6 +25,7 @@ from floe_ingestion.sources.buckets import parquet_in
 from floe_ingestion.sources.csv_header import mistake_of_header
 from floe_ingestion.sources.csv_types import ColumnTypes, Unfitting, word_of
 from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
+from floe_ingestion.sources.file_cursors import SourceFile
 from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions
 
 _CHUNK = 1024 * 1024
@@ -35,15 +35,6 @@ _CORRUPT = re.compile(
     "[Cc]orrupt|decompress|Codec failed|deserialize thrift|flatbuffers|Unexpected end of stream|Invalid data stream"
 )
 """What Arrow and bz2 say of bytes that they do not understand, in an OSError that is none of the disk's."""
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of a source; `open` gives its bytes, decompressed, from the start each time."""
-
-    path: str
-    """Relative to the source's folder."""
-    open: Callable[[], IO[bytes]]
 
 
 def read_csv(file: SourceFile, options: CsvOptions, types: ColumnTypes) -> Iterator[pa.RecordBatch]:

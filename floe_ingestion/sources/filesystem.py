@@ -15,6 +15,7 @@ from floe_ingestion.errors import ConfigurationError, SourceRejected
 from floe_ingestion.formats import number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector
 from floe_ingestion.sources.buckets import local_path, opened, unpacked
+from floe_ingestion.sources.file_cursors import FileCursor, SourceFile
 from floe_ingestion.sources.file_options import (
     BY_FILE,
     AnyFiles,
@@ -28,8 +29,6 @@ from floe_ingestion.sources.instants import cursor_arguments
 if TYPE_CHECKING:
     import pyarrow as pa
     from dlt.extract.resource import DltResource
-
-    from floe_ingestion.sources.file_cursors import FileCursor, FoundFile
 
 _SHOWN = 3
 
@@ -87,7 +86,6 @@ class FilesystemConnector(SourceConnector):
     def _resource(self, extraction: Extraction) -> DltResource:
         import dlt
 
-        from floe_ingestion.sources.file_cursors import FileCursor
         from floe_ingestion.sources.known_columns import column_cursor, known_columns
         from floe_ingestion.sources.paging import PageCursor
 
@@ -108,7 +106,7 @@ class FilesystemConnector(SourceConnector):
         return resource
 
     def _read(
-        self, files: AnyFiles, read: Callable[[FoundFile], Iterator[Any]], by_file: FileCursor | None
+        self, files: AnyFiles, read: Callable[[SourceFile], Iterator[Any]], by_file: FileCursor | None
     ) -> Iterator[Any]:
         found = self._found(files)
         if not found and (by_file is None or not by_file.landed):
@@ -121,17 +119,15 @@ class FilesystemConnector(SourceConnector):
                 if by_file is not None:
                     by_file.add(file)
 
-    def _found(self, files: AnyFiles) -> list[FoundFile]:
+    def _found(self, files: AnyFiles) -> list[SourceFile]:
         """The files that match, in the order of their paths."""
-        from floe_ingestion.sources.file_cursors import FoundFile
-
         filesystem, root = opened(self.bucket_url, {**self.kwargs, **self.credentials})
         opens = filesystem.open if files.format == "parquet" else partial(unpacked, filesystem)
         # A name with *, ? or [ in it is a name as long as it stands in bucket_url.
         literal = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in root)
         matches: dict[str, Any] = filesystem.glob(posixpath.join(literal, files.file_glob), detail=True)
         return [
-            FoundFile(path=posixpath.relpath(path, root), open=partial(opens, path), info=info)
+            SourceFile(path=posixpath.relpath(path, root), open=partial(opens, path), info=info)
             for path, info in sorted(matches.items())
             if info.get("type") != "directory"
         ]
@@ -143,7 +139,7 @@ def _shown(paths: list[str]) -> str:
     return f" ({', '.join(some)})" if some else ""
 
 
-def _reader(files: AnyFiles, known: pa.Schema) -> Callable[[FoundFile], Iterator[Any]]:
+def _reader(files: AnyFiles, known: pa.Schema) -> Callable[[SourceFile], Iterator[Any]]:
     from floe_ingestion.sources import file_readers
 
     if isinstance(files, CsvFiles):

@@ -434,8 +434,9 @@ def test_json_lines_are_rows(bucket: Path) -> None:
 
 
 def test_json_lines_come_in_lists_of_bounded_size(bucket: Path) -> None:
+    from floe_ingestion.sources.file_cursors import SourceFile
     from floe_ingestion.sources.file_options import JsonlOptions
-    from floe_ingestion.sources.file_readers import SourceFile, read_jsonl
+    from floe_ingestion.sources.file_readers import read_jsonl
 
     path = bucket / "a.jsonl"
     path.write_text("".join(f'{{"id": {i}}}\n' for i in range(25)))
