@@ -144,6 +144,12 @@ class SourceConnector(StrictModel, ABC):
         return None
 
 
+def declared_key(resource: DltResource) -> tuple[str, ...]:
+    """The primary key that a resource of dlt's tells of before any row."""
+    columns = resource.compute_table_schema().get("columns", {})
+    return tuple(name for name, column in columns.items() if column.get("primary_key"))
+
+
 def incremental_of(extraction: Extraction) -> Any:
     """The dlt incremental of one table; None without a cursor, and in a partitioned run."""
     from floe_ingestion.sources.paging import PageCursor

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.formats import number_of
-from floe_ingestion.sources.base import Extraction, incremental_of
+from floe_ingestion.sources.base import Extraction, declared_key, incremental_of
 
 if TYPE_CHECKING:
     from dlt.extract.resource import DltResource
@@ -55,8 +55,7 @@ class FunctionConnector:
 
     def key_of(self, resource: DltResource) -> tuple[str, ...]:
         """The primary key that the resource declares."""
-        columns = resource.compute_table_schema().get("columns", {})
-        return tuple(name for name, column in columns.items() if column.get("primary_key"))
+        return declared_key(resource)
 
 
 def _only_resource(source: DltSource, name: str) -> DltResource:

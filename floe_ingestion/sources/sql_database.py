@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.formats import did_you_mean, number_of
-from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, incremental_of, named
+from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, declared_key, incremental_of, named
 from floe_ingestion.sources.database_urls import below, naming_server, require_usable, valid_url
 from floe_ingestion.spec import Names, TableSpec
 from floe_ingestion.staging import FOREIGN_KEYS
@@ -89,8 +89,7 @@ class SqlDatabaseConnector(SourceConnector):
         return self.model_copy(update={"connection_string": below(self.connection_string, folder)})
 
     def key_of(self, resource: DltResource) -> tuple[str, ...]:
-        columns = resource.compute_table_schema().get("columns", {})
-        return tuple(name for name, column in columns.items() if column.get("primary_key"))
+        return declared_key(resource)
 
     def check_connection(self) -> str:
         import sqlalchemy as sa
