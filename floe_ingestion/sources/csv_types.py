@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from floe_ingestion.naming import normalize_identifier
+from floe_ingestion.naming import normalize_column
 
 _SAMPLE = 100
 _INFERRED = (
@@ -66,7 +66,7 @@ class ColumnTypes:
 
         Raises `Unfitting`.
         """
-        type_ = self._known.get(normalize_identifier(name))
+        type_ = self._known.get(normalize_column(name))
         if type_ is not None:
             return self._cast(name, values, type_, inferred=False)
         if name not in self._inferred:

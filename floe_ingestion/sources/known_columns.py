@@ -12,8 +12,8 @@ from dlt.common.libs.pyarrow import UnsupportedArrowTypeException, py_arrow_to_t
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 
 from floe_ingestion.formats import instant
-from floe_ingestion.iceberg.columns import parse_type
-from floe_ingestion.naming import normalize_identifier
+from floe_ingestion.iceberg.columns import declared_columns, parse_type
+from floe_ingestion.naming import normalize_column
 from floe_ingestion.sources.base import Extraction
 from floe_ingestion.sources.instants import as_moment, as_text, cursor_arguments
 from floe_ingestion.sources.paging import PageCursor
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def known_columns(extraction: Extraction) -> pa.Schema:
     """The types that columns have already, in the table or by declaration, by the table's names."""
     types = {field.name: field.type for field in extraction.known or ()}
-    for name, column in extraction.table.columns.items():
+    for name, column in declared_columns(extraction.table).items():
         if column.type is not None:
-            types[normalize_identifier(name)] = schema_to_pyarrow(parse_type(column.type, str(extraction.table), name))
+            types[name] = schema_to_pyarrow(parse_type(column.type, str(extraction.table), name))
     return pa.schema(list(types.items()))
 
 
@@ -41,12 +41,12 @@ def told_to_dlt(columns: Iterable[pa.Field]) -> dict[str, Any]:
     return told
 
 
-def typed(resource: DltResource, extraction: Extraction, nested: Iterable[str] = ()) -> DltResource:
+def typed(resource: DltResource, extraction: Extraction, nested: Iterable[str]) -> DltResource:
     """`resource` with its declared columns, so that they are there when all rows, or no rows, come without them.
 
     Those of `nested` hold objects and lists, which land as JSON text.
     """
-    types = {normalize_identifier(name): column.type for name, column in extraction.table.columns.items()}
+    types = {name: column.type for name, column in declared_columns(extraction.table).items()}
     columns = told_to_dlt(known_columns(extraction))
     columns |= {name: {"name": name, "data_type": "json"} for name in nested if types.get(name) in (None, "string")}
     resource.apply_hints(columns=columns)
@@ -55,7 +55,7 @@ def typed(resource: DltResource, extraction: Extraction, nested: Iterable[str] =
 
 def column_cursor(spec: IncrementalSpec, known: pa.Schema) -> PageCursor:
     """dlt's incremental on a column of Arrow tables."""
-    name = normalize_identifier(spec.cursor_path)
+    name = normalize_column(spec.cursor_path)
     type_ = known.field(name).type if name in known.names else None
     arguments = {**cursor_arguments(spec), "last_value_func": max}
     for key in arguments.keys() & {"initial_value", "end_value"}:

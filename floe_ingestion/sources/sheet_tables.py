@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.formats import number_of
-from floe_ingestion.naming import normalize_identifier
+from floe_ingestion.iceberg.columns import declared_columns
+from floe_ingestion.naming import normalize_column
 from floe_ingestion.sources.base import Extraction
 from floe_ingestion.sources.known_columns import column_cursor, known_columns
 from floe_ingestion.sources.sheet_cells import CellError, Misfit, column, text_of
@@ -29,7 +30,7 @@ def table_of(
     """The rows below the header; of a sheet without any the columns whose types are known."""
     rows = _rows(grid, area, resource)
     header: Sequence[Any] = rows.pop(0)[1] if resource.header and rows else ()
-    declared = {normalize_identifier(name) for name, each in extraction.table.columns.items() if each.type is not None}
+    declared = {name: each.type for name, each in declared_columns(extraction.table).items() if each.type is not None}
     types = known_columns(extraction)
     width = max((len(values) for _, values in rows), default=0)
     filled = {at for _, values in rows for at, value in enumerate(values) if value is not None}
@@ -43,8 +44,8 @@ def table_of(
         except Misfit as error:
             raise SourceRejected(
                 f"{area.cell(rows[error.index][0], at)} holds {error.value!r}, and the column {name!r} is declared "
-                f"{extraction.table.columns[name].type if name in extraction.table.columns else error.type}. Correct "
-                f"the cell or the type, or write the text into `null_values` where it means nothing."
+                f"{declared.get(name, error.type)}. Correct the cell or the type, or write the text into "
+                f"`null_values` where it means nothing."
             ) from error
         if not pa.types.is_null(made.type):
             columns[name] = made
@@ -56,7 +57,7 @@ def cursor_of(extraction: Extraction) -> Any:
     spec = extraction.cursor
     if spec is None:
         return None
-    by_name = spec.model_copy(update={"cursor_path": normalize_identifier(spec.cursor_path)})
+    by_name = spec.model_copy(update={"cursor_path": normalize_column(spec.cursor_path)})
     return column_cursor(by_name, known_columns(extraction))
 
 
@@ -74,7 +75,7 @@ def _names(header: Sequence[Any], resource: SheetResource, used: Sequence[int], 
     names: dict[int, str] = {}
     for index in used:
         written = given[index].strip() if index < len(given) else ""
-        name = normalize_identifier(written or f"column_{letters(area.first_column + index)}")
+        name = normalize_column(written or f"column_{letters(area.first_column + index)}")
         stem, number = name, 2
         while name in names.values():
             name, number = f"{stem}_{number}", number + 1

@@ -165,14 +165,19 @@ def test_a_column_of_nothing_waits_for_its_type(bucket: Path) -> None:
 
 def test_the_table_decides_the_type_of_its_columns(bucket: Path) -> None:
     known = pa.schema(
-        [("zip_code", pa.large_string()), ("price", pa.decimal128(10, 2)), ("at", pa.timestamp("us", "UTC"))]
+        [
+            ("zip_code", pa.large_string()),
+            ("ship__to", pa.large_string()),
+            ("price", pa.decimal128(10, 2)),
+            ("at", pa.timestamp("us", "UTC")),
+        ]
     )
+    text = "Zip Code,Ship__To,price,at\n12345,7,1.50,2024-01-31 10:00\n"
 
-    loaded = read(bucket, "a.csv", "Zip Code,price,at\n12345,1.50,2024-01-31 10:00\n", run={"known": known})
+    loaded = read(bucket, "a.csv", text, run={"known": known})
 
-    assert loaded.rows == [
-        {"Zip Code": "12345", "price": Decimal("1.50"), "at": datetime(2024, 1, 31, 10, tzinfo=UTC)},
-    ]
+    at = datetime(2024, 1, 31, 10, tzinfo=UTC)
+    assert loaded.rows == [{"Zip Code": "12345", "Ship__To": "7", "price": Decimal("1.50"), "at": at}]
 
 
 def test_a_declaration_decides_the_type_of_a_column(bucket: Path) -> None:

@@ -154,6 +154,12 @@ def test_names_that_are_missing_or_equal_are_made_up(book: FakeSheets, lake: Lak
     assert landed(lake, made()) == [{"name": "a", "name_2": "b", "column_c": "c", "_2024": "d", "name_3": "e"}]
 
 
+def test_names_are_those_that_floe_yaml_means(book: FakeSheets, lake: Lake, made: Made) -> None:
+    book.sheets["orders"] = [["Ship__To"], [1]]
+
+    assert landed(lake, made(columns={"Ship__To": "string"}, primary_key="Ship__To")) == [{"ship__to": "1"}]
+
+
 @pytest.mark.parametrize(
     ("options", "rows"),
     [
