@@ -7,10 +7,11 @@ are `PluginError`s. One connector that is broken, or claimed twice, is in nobody
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 
 from floe_ingestion.errors import PluginError
 from floe_ingestion.formats import did_you_mean
+from floe_ingestion.plugins.errors import distribution_name, is_class
 from floe_ingestion.sources.base import SourceConnector
 
 GROUP = "floe_ingestion.sources"
@@ -90,14 +91,8 @@ def _claims() -> dict[str, dict[str, str]]:
     claims = {name: {value: f"floe-ingestion, built in ({value})"} for name, value in _BUILT_IN.items()}
     for entry in entry_points(group=GROUP):
         # The same value twice is no conflict: our own entry points, or an editable install beside its build.
-        claims.setdefault(entry.name, {}).setdefault(entry.value, f"{_distribution(entry)} ({entry.value})")
+        claims.setdefault(entry.name, {}).setdefault(entry.value, f"{distribution_name(entry)} ({entry.value})")
     return claims
-
-
-def _distribution(entry: EntryPoint) -> str:
-    # A dist-info folder without a Name gives None on some Pythons, against the annotation.
-    name: str | None = entry.dist.name if entry.dist else None
-    return name or "a distribution without a name"
 
 
 def _load(name: str, value: str, claim: str) -> type[SourceConnector]:
@@ -109,7 +104,7 @@ def _load(name: str, value: str, claim: str) -> type[SourceConnector]:
         raise ConnectorUnusable(
             name, claim, f"does not import ({said}). Install what it needs, or report it to its authors."
         ) from error
-    if not (isinstance(met, type) and issubclass(met, SourceConnector)):
+    if not (is_class(met) and issubclass(met, SourceConnector)):
         raise ConnectorUnusable(
             name, claim, "is absent, or no subclass of SourceConnector. Correct its entry point or class."
         )
