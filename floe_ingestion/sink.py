@@ -91,7 +91,7 @@ class SinkStep(ItemTransform[Any, Any]):
         return True
 
     def _take(self, piece: Any) -> bool:
-        table = as_arrow(piece)
+        table = _as_arrow(piece)
         if table is not None:
             self.rows += table.num_rows
             self.flush()
@@ -105,7 +105,7 @@ def _table_of(meta: Any) -> Any:
     return getattr(meta, "table_name", None) or (hints.get("table_name") if isinstance(hints, dict) else None)
 
 
-def as_arrow(piece: Any) -> pa.Table | pa.RecordBatch | None:
+def _as_arrow(piece: Any) -> pa.Table | pa.RecordBatch | None:
     """`piece` as Arrow if it is columnar (Arrow, Polars, pandas); None for rows."""
     if isinstance(piece, (pa.Table, pa.RecordBatch)):
         return piece

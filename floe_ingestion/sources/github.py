@@ -125,9 +125,7 @@ class GithubConnector(SourceConnector):
 
     def _api(self, attempts: int | None = None) -> JsonApi:
         def api(login: Any) -> JsonApi:
-            return JsonApi(
-                self.base_url, login, _advice, float(self.max_wait_seconds), limited=_limited, attempts=attempts
-            )
+            return JsonApi(self.base_url, login, _advice, self.max_wait_seconds, limited=_limited, attempts=attempts)
 
         login = AppLogin(self.app, self.repositories[0], api) if self.app is not None else bearer(self.token or "")
         return api(login)

@@ -145,4 +145,4 @@ class GoogleSheetsConnector(SourceConnector):
                 return f"There is no spreadsheet {self.spreadsheet}. Check its id."
             return ""
 
-        return JsonApi(self.base_url, login, advice, float(self.max_wait_seconds), attempts=attempts)
+        return JsonApi(self.base_url, login, advice, self.max_wait_seconds, attempts=attempts)

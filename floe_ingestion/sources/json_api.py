@@ -50,7 +50,7 @@ class JsonApi:
     """Adds the credentials to a request."""
     advice: Callable[[Response], str]
     """What to do about a refusal, as a sentence; may be empty."""
-    patience: float = 300.0
+    patience: float
     """Seconds that a request waits for a rate limit to pass before it gives up."""
     limited: Callable[[Response], bool] = lambda response: response.status_code == _TOO_MANY
     """Whether an answer means that too much was asked."""
@@ -79,7 +79,7 @@ class JsonApi:
                 return response
             if not self.limited(response):
                 raise self._refusal(response)
-            pause = pause_of(response, tries)
+            pause = _pause_of(response, tries)
             if waited + pause > self.patience or self.attempts == 1:
                 raise SourceUnavailable(
                     f"{_place(response)}: {response.status_code}, the rate limit is used up for {pause:.0f} s more"
@@ -120,7 +120,7 @@ class JsonApi:
     def _refusal(self, response: Response) -> SourceRejected | SourceUnavailable:
         sentence = f"{_place(response)}: {response.status_code} {response.reason}{_said(response)}."
         if response.status_code in TRY_LATER_STATUS:
-            return SourceUnavailable(sentence, asked_pause(response))
+            return SourceUnavailable(sentence, _asked_pause(response))
         return SourceRejected(f"{sentence} {redact(self.advice(response))}".rstrip())
 
 
@@ -135,16 +135,16 @@ def bearer(token: str) -> Callable[[PreparedRequest], PreparedRequest]:
     return login
 
 
-def pause_of(response: Response, tries: int) -> float:
+def _pause_of(response: Response, tries: int) -> float:
     """Seconds until the API answers again: as it says, or twice as long each time.
 
     At least a second more each time, so that an API that says 0 for ever is not asked for ever.
     """
-    pause = asked_pause(response)
+    pause = _asked_pause(response)
     return min(2.0**tries, _LONGEST_PAUSE) if pause is None else max(pause, float(tries))
 
 
-def asked_pause(response: Response) -> float | None:
+def _asked_pause(response: Response) -> float | None:
     """The seconds that an answer asks to wait: `Retry-After`, or GitHub's time at which a limit is reset."""
     after = response.headers.get("Retry-After", "").strip()
     if after.isdigit():

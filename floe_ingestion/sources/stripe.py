@@ -108,7 +108,7 @@ class StripeConnector(SourceConnector):
         return {"Stripe-Version": self.api_version, **account}
 
     def _api(self, attempts: int | None = None) -> JsonApi:
-        return JsonApi(self.base_url, bearer(self.api_key), _advice, float(self.max_wait_seconds), attempts=attempts)
+        return JsonApi(self.base_url, bearer(self.api_key), _advice, self.max_wait_seconds, attempts=attempts)
 
 
 def _pages(api: JsonApi, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Iterator[list[Row]]:
