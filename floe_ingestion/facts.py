@@ -10,6 +10,7 @@ from floe_ingestion.spec import ColumnSpec, TableSpec
 from floe_ingestion.staging import FOREIGN_KEYS, ColumnFacts, ForeignKey
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from dlt.common.schema import Schema
     from dlt.extract.resource import DltResource
 
@@ -60,7 +61,7 @@ def documented(spec: TableSpec, facts: Mapping[str, ColumnFacts]) -> TableSpec:
     return spec.model_copy(update={"columns": columns})
 
 
-def schema_of(spec: TableSpec, known: Any) -> Schema:
+def schema_of(spec: TableSpec, known: pa.Schema | None) -> Schema:
     """dlt's schema of the source; it knows the table's columns, so that rows are typed as they were before."""
     from dlt.common.schema import Schema
     from dlt.common.schema.utils import new_table
@@ -74,7 +75,7 @@ def schema_of(spec: TableSpec, known: Any) -> Schema:
 
 
 def types_of(
-    spec: TableSpec, schema: Schema, resource: DltResource, told: Mapping[str, Any] | None, known: Any
+    spec: TableSpec, schema: Schema, resource: DltResource, told: Mapping[str, Any] | None, known: pa.Schema | None
 ) -> RowTypes | None:
     """What makes Arrow of the rows of `resource`; None where it asks dlt to do more with them than to type them.
 

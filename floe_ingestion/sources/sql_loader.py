@@ -78,23 +78,23 @@ class DeclaredLoader(TableLoader):
 
     def _read(self, query: Select[Any], by_duckdb: bool, parallel: int) -> Iterator[pa.Table]:
         if parallel > 1:
-            yield from self._read_in_ranges(query, by_duckdb, parallel)
-        elif by_duckdb:
-            yield from self._read_by_duckdb([query])
-        else:
-            try:
-                yield from self._load_rows(query, {})
-            except PyToArrowConversionException as error:
-                no_day = ", or is MySQL's 0000-00-00" if self.engine.dialect.name in ("mysql", "mariadb") else ""
-                raise SourceRejected(
-                    f"Table {self.table.name!r}, column {error.field_name!r}: a value is not of its declared type"
-                    f"{no_day}: {error.__cause__}. Correct it, leave it out with `where`, or load the column as text "
-                    f"from a view."
-                ) from error
-            except Exception as error:
-                if type(error).__name__ != "DataError" or getattr(error, "sqlstate", None):
-                    raise
-                raise self._time_of_none(error) from error
+            return self._read_in_ranges(query, by_duckdb, parallel)
+        return self._read_by_duckdb([query]) if by_duckdb else self._read_by_sqlalchemy(query)
+
+    def _read_by_sqlalchemy(self, query: Select[Any]) -> Iterator[pa.Table]:
+        try:
+            yield from self._load_rows(query, {})
+        except PyToArrowConversionException as error:
+            no_day = ", or is MySQL's 0000-00-00" if self.engine.dialect.name in ("mysql", "mariadb") else ""
+            raise SourceRejected(
+                f"Table {self.table.name!r}, column {error.field_name!r}: a value is not of its declared type"
+                f"{no_day}: {error.__cause__}. Correct it, leave it out with `where`, or load the column as text "
+                f"from a view."
+            ) from error
+        except Exception as error:
+            if type(error).__name__ != "DataError" or getattr(error, "sqlstate", None):
+                raise
+            raise self._time_of_none(error) from error
 
     def _time_of_none(self, error: Exception) -> SourceRejected:
         """psycopg cannot read infinity, years before 1 and 24:00, and does not say of which column they are."""
