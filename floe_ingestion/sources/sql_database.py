@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -16,7 +14,7 @@ from floe_ingestion.errors import SourceRejected
 from floe_ingestion.formats import did_you_mean, number_of
 from floe_ingestion.sources.base import Extraction, ResourceSpec, SourceConnector, declared_key, incremental_of, named
 from floe_ingestion.sources.database_urls import below, naming_server, require_usable, valid_url
-from floe_ingestion.spec import Names, TableSpec
+from floe_ingestion.spec import Names
 from floe_ingestion.staging import FOREIGN_KEYS
 
 if TYPE_CHECKING:
@@ -76,13 +74,11 @@ class SqlDatabaseConnector(SourceConnector):
     def build(self, extractions: Sequence[Extraction]) -> Mapping[str, DltResource]:
         from sqlalchemy.exc import NoSuchTableError
 
-        require_usable(self.connection_string)
-        with naming_server(self.connection_string):
-            try:
-                return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
-            except NoSuchTableError:
-                self.check_connection()  # which names those that there are
-                raise
+        try:
+            return {extraction.table.resource: self._resource(extraction) for extraction in extractions}
+        except NoSuchTableError:
+            self.check_connection()  # which names those that there are
+            raise
 
     def relative_to(self, folder: Path) -> SqlDatabaseConnector:
         """A SQLite file with a relative path lies below `folder`."""
@@ -111,13 +107,14 @@ class SqlDatabaseConnector(SourceConnector):
         """`max` of the cursor column, under the resource's own condition."""
         import sqlalchemy as sa
 
-        from floe_ingestion.sources.sql_queries import condition
+        from floe_ingestion.sources.sql_queries import condition, cursor_column
 
-        if extraction.table.incremental is None:
+        if extraction.cursor is None:
             return None
         where = self._table(extraction).where
         with self._connected() as connection:
-            query = sa.select(sa.func.max(self._cursor_column(extraction.table, connection)))
+            table = self._reflected(extraction.table.resource, connection)
+            query = sa.select(sa.func.max(cursor_column(table, extraction.cursor.cursor_path)))
             return connection.execute(query.where(condition(where)) if where else query).scalar()
 
     def timeless_text(self, extraction: Extraction) -> str | None:
@@ -126,36 +123,20 @@ class SqlDatabaseConnector(SourceConnector):
 
         assert extraction.window is not None
         with self._connected() as connection:
-            column = self._reflected(extraction.table, connection).c[extraction.window.column]
+            column = self._reflected(extraction.table.resource, connection).c[extraction.window.column]
             if not isinstance(column.type, sa.String):
                 return None
             some = sa.select(column).where(column.is_not(None)).limit(1)
             days = connection.execute(some.where(column.like("____-__-__%"))).scalar()
             return connection.execute(some).scalar() if days is None else None
 
-    def _fitted(self, extraction: Extraction) -> Extraction:
-        """With the first and last value of the cursor as its column holds them, however they were written."""
-        from floe_ingestion.sources.sql_queries import as_held
-
-        cursor = extraction.cursor
-        bounds = {"initial_value": cursor.initial_value, "end_value": cursor.end_value} if cursor else {}
-        if cursor is None or not any(isinstance(value, (str, date)) for value in bounds.values()):
-            return extraction
-        with self._connected() as connection:
-            column = self._cursor_column(extraction.table, connection)
-        fitted = cursor.model_copy(update={name: as_held(column, value) for name, value in bounds.items()})
-        return replace(extraction, table=extraction.table.model_copy(update={"incremental": fitted}))
-
-    def _cursor_column(self, spec: TableSpec, connection: sa.Connection) -> sa.Column[Any]:
-        from floe_ingestion.sources.sql_queries import cursor_column
-
-        assert spec.incremental is not None
-        return cursor_column(self._reflected(spec, connection), spec.incremental.cursor_path)
-
-    def _reflected(self, spec: TableSpec, connection: sa.Connection) -> sa.Table:
+    def _reflected(self, name: str, connection: sa.Connection) -> sa.Table:
         import sqlalchemy as sa
+        from dlt.sources.sql_database.helpers import default_engine_adapter_callback
 
-        return sa.Table(spec.resource, sa.MetaData(), schema=self.database_schema, autoload_with=connection)
+        metadata = sa.MetaData(schema=self.database_schema)
+        default_engine_adapter_callback(connection.engine, metadata)  # for numbers of Oracle's
+        return sa.Table(name, metadata, autoload_with=connection, resolve_fks=False)
 
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
@@ -174,41 +155,35 @@ class SqlDatabaseConnector(SourceConnector):
 
     def _resource(self, extraction: Extraction) -> DltResource:
         from dlt.sources.sql_database import sql_table
-        from sqlalchemy import make_url
 
         from floe_ingestion.sources.sql_loader import DeclaredLoader
-        from floe_ingestion.sources.sql_queries import cursor_column, narrowing, require_columns, require_order
+        from floe_ingestion.sources.sql_queries import cursor_column, fitted, narrowing, require_columns, require_order
         from floe_ingestion.sources.sql_types import complete, foreign_keys, hints
 
         table = self._table(extraction)
-        reflected: list[sa.Table] = []
-
-        def adapt(found: sa.Table) -> None:
-            complete(found, self.connection_string, self._connected)
-            require_columns(found, table.included_columns)
-            if extraction.cursor is not None:
-                require_order(cursor_column(found, extraction.cursor.cursor_path), self.connection_string)
-            reflected.append(found)
-
+        with self._connected() as connection:
+            reflected, dialect = self._reflected(table.name, connection), connection.dialect.name
+            complete(reflected, connection)
+        require_columns(reflected, table.included_columns)
         resource = sql_table(
             credentials=self.connection_string,
             table=table.name,
             schema=self.database_schema,
-            incremental=incremental_of(self._fitted(extraction)),
+            metadata=reflected.metadata,  # dlt asks the database for no table that is there
+            incremental=incremental_of(fitted(extraction, reflected)),
             chunk_size=self.chunk_size,
             backend="pyarrow",
             backend_kwargs={"choice": self.backend, "parallel": table.parallel},
             table_loader_class=DeclaredLoader,
             reflection_level="full_with_precision",
             included_columns=list(table.included_columns) or None,
-            table_adapter_callback=adapt,
             query_adapter_callback=narrowing(table.where, extraction.window),
         ).with_name(table.name)
-        dialect = make_url(self.connection_string).get_backend_name()
+        # Of what was reflected, dlt has taken out by now what is not included.
+        if extraction.cursor is not None:
+            require_order(cursor_column(reflected, extraction.cursor.cursor_path), dialect)
         resource.apply_hints(
-            # No columns at all would take away those that were reflected.
-            columns={name: hint for each in reflected for name, hint in hints(each, dialect).items()} or None,
-            # dlt's own `references` know one key to each table.
-            additional_table_hints={FOREIGN_KEYS: [key for each in reflected for key in foreign_keys(each)]},
+            columns=hints(reflected, dialect) or None,  # no columns at all would take away those that were reflected
+            additional_table_hints={FOREIGN_KEYS: foreign_keys(reflected)},  # dlt's `references` know one to each table
         )
         return resource

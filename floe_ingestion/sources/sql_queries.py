@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy.dialects import postgresql
 
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.formats import instant
+from floe_ingestion.sources.base import Extraction
 from floe_ingestion.sources.instants import as_moment, as_text
 from floe_ingestion.sources.sql_types import base_of
 from floe_ingestion.sources.sqlite import between, query_by_cursor
@@ -44,11 +46,11 @@ def cursor_column(table: sa.Table, path: str) -> sa.Column[Any]:
     return table.c[path]
 
 
-def require_order(column: sa.Column[object], url: str) -> None:
+def require_order(column: sa.Column[object], dialect: str) -> None:
     """Raise `SourceRejected` for a cursor whose text, which is what lands, has another order than the database's."""
     type_ = base_of(column.type)
     unordered = isinstance(type_, (sa.Enum, sa.ARRAY, sa.JSON)) or (isinstance(type_, sa.Time) and type_.timezone)
-    unknown = isinstance(type_, sa.types.NullType) and url.startswith("postgres")
+    unknown = isinstance(type_, sa.types.NullType) and dialect == "postgresql"
     own = type(type_).__module__.startswith(_POSTGRES) and not isinstance(type_, _ORDERED)
     if unordered or unknown or own:
         name = "that SQLAlchemy does not know" if unknown else getattr(type_, "name", None) or type_
@@ -96,7 +98,18 @@ def _window_condition(table: sa.Table, window: Window, dialect: str) -> Any:
     return sa.and_(column >= start, column < end)
 
 
-def as_held(column: sa.Column[Any], value: Any) -> Any:
+def fitted(extraction: Extraction, table: sa.Table) -> Extraction:
+    """With the first and last value of the cursor as its column holds them, however they were written."""
+    cursor = extraction.cursor
+    bounds = {"initial_value": cursor.initial_value, "end_value": cursor.end_value} if cursor else {}
+    if cursor is None or not any(isinstance(value, (str, date)) for value in bounds.values()):
+        return extraction
+    column = cursor_column(table, cursor.cursor_path)
+    held = cursor.model_copy(update={name: _as_held(column, value) for name, value in bounds.items()})
+    return replace(extraction, table=extraction.table.model_copy(update={"incremental": held}))
+
+
+def _as_held(column: sa.Column[Any], value: Any) -> Any:
     """A date, a time or its text in the terms of `column`; a date is its midnight, and no offset means UTC."""
     if isinstance(column.type, sa.String):
         return as_text(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any
 
@@ -45,7 +44,7 @@ _NUMERICS = """
 _DIGITS = re.compile(r"numeric\((\d+),(-?\d+)\)")
 
 
-def complete(table: sa.Table, url: str, connected: Callable[[], AbstractContextManager[sa.Connection]]) -> None:
+def complete(table: sa.Table, connection: sa.Connection) -> None:
     """Give columns the types that they have, where SQLAlchemy does not reflect them in full.
 
     These are SQLite's by their names, PostgreSQL's domains with their digits, and floating point numbers of MySQL, of
@@ -54,12 +53,10 @@ def complete(table: sa.Table, url: str, connected: Callable[[], AbstractContextM
     for column in table.columns:
         if isinstance(column.type, sa.Float):
             column.type.asdecimal = False
-    if url.startswith("sqlite"):
-        with connected() as connection:
-            with_texts(table, connection)
+    if connection.dialect.name == "sqlite":
+        with_texts(table, connection)
     elif any(isinstance(column.type, postgresql.DOMAIN) for column in table.columns):
-        with connected() as connection:
-            _with_digits(table, connection)
+        _with_digits(table, connection)
 
 
 def _with_digits(table: sa.Table, connection: sa.Connection) -> None:
