@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from floe_ingestion.iceberg.columns import iceberg_type
 from floe_ingestion.naming import normalize_column
 
 _SAMPLE = 100
@@ -23,18 +24,6 @@ _INFERRED = (
     pa.timestamp("us", "UTC"),
     pa.time64("us"),
 )
-_ICEBERG_WORDS = {
-    "int32": "int",
-    "int64": "long",
-    "float": "float",
-    "double": "double",
-    "bool": "boolean",
-    "date32[day]": "date",
-    "timestamp[us]": "timestamp",
-    "timestamp[us, tz=UTC]": "timestamptz",
-    "time64[us]": "time",
-    "large_string": "string",
-}
 # An integer this long is an identifier: as a floating point number it would lose digits.
 _LONG = 16
 _DIGITS_LOST = rf"^[+-]?[0-9]{{{_LONG},}}$"
@@ -135,9 +124,7 @@ class ColumnTypes:
 
 def word_of(type_: pa.DataType) -> str:
     """The type as floe.yaml would declare it."""
-    if pa.types.is_decimal(type_):
-        return f"decimal({type_.precision}, {type_.scale})"
-    return _ICEBERG_WORDS.get(str(type_), str(type_))
+    return str(iceberg_type("value", type_) or type_)
 
 
 def _stays_text(type_: pa.DataType) -> bool:
