@@ -194,12 +194,10 @@ class _Reading:
 
     def _start_of(self, extraction: Extraction) -> Any:
         by = self._listing.newest_first_by or self._listing.cursor
-        cursor, window, partitions = extraction.cursor, extraction.window, extraction.table.partitions
+        cursor, window = extraction.cursor, extraction.window
         if self._cursor is not None and cursor is not None and cursor.cursor_path == by:
             return self._cursor.start
-        if window is not None and partitions is not None and partitions.column == by:
-            return window.start
-        return None
+        return window.start if window is not None and window.column == by else None
 
     def _is_too_old(self, row: Row) -> bool:
         """Whether this row, and with it all behind, came before this run begins."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 _OUTLINE = "properties(title,timeZone),sheets.properties(title,sheetId,gridProperties),namedRanges(name,range)"
-_CELLS = "sheets.data(startRow,startColumn,rowData.values(effectiveValue,effectiveFormat.numberFormat))"
+_CELLS = "sheets.data(rowData.values(effectiveValue,effectiveFormat.numberFormat))"
 
 Grid = list[list[Any]]
 

@@ -168,12 +168,12 @@ def _bound(value: Any) -> Any:
 
 def _narrowed(extraction: Extraction, listing: Listing, cursor: Any) -> dict[str, str]:
     """What the API is asked to leave out: what was created before or after this run's part."""
-    spec, window, partitions = extraction.cursor, extraction.window, extraction.table.partitions
+    spec, window = extraction.cursor, extraction.window
     start: Any = None
     end: Any = None
     if spec is not None and spec.cursor_path == listing.created:
         start, end = cursor.start_value, cursor.end_value
-    elif window is not None and partitions is not None and partitions.column == listing.created:
+    elif window is not None and window.column == listing.created:
         start, end = window.start, window.end
     bounds = {"created[gte]": start, "created[lt]": end}
     return {param: str(int(bound.timestamp())) for param, bound in bounds.items() if isinstance(bound, datetime)}
