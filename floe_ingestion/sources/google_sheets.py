@@ -99,13 +99,11 @@ class GoogleSheetsConnector(SourceConnector):
     def _resource(self, extraction: Extraction) -> DltResource:
         import dlt
 
-        from floe_ingestion.sources.sheet_tables import cursor_of
+        from floe_ingestion.sources.sheet_tables import cursor_of, table_of
 
         resource = next(each for each in self.resources if each.name == extraction.table.resource)
 
         def table() -> Iterator[pa.Table]:
-            from floe_ingestion.sources.sheet_tables import table_of
-
             api = self._api()
             outline = self._outline(api)
             area = area_of(resource.range or resource.name, outline)
