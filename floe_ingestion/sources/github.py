@@ -109,7 +109,7 @@ class GithubConnector(SourceConnector):
     def _resource(self, extraction: Extraction) -> DltResource:
         import dlt
 
-        from floe_ingestion.sources.known_columns import typed
+        from floe_ingestion.sources.known_columns import with_known_columns
 
         resource = next(each for each in self.resources if each.name == extraction.table.resource)
 
@@ -121,7 +121,7 @@ class GithubConnector(SourceConnector):
                 for page in _Reading(api, repository, resource, extraction).pages():
                     yield [{**absent, **row, "repository": repository} for row in page]
 
-        return typed(dlt.resource(rows, name=resource.name), extraction, LISTINGS[resource.name].nested)
+        return with_known_columns(dlt.resource(rows, name=resource.name), extraction, LISTINGS[resource.name].nested)
 
     def _api(self, attempts: int | None = None) -> JsonApi:
         def api(login: Any) -> JsonApi:

@@ -41,7 +41,7 @@ def told_to_dlt(columns: Iterable[pa.Field]) -> dict[str, Any]:
     return told
 
 
-def typed(resource: DltResource, extraction: Extraction, nested: Iterable[str]) -> DltResource:
+def with_known_columns(resource: DltResource, extraction: Extraction, nested: Iterable[str]) -> DltResource:
     """`resource` with its declared columns, so that they are there when all rows, or no rows, come without them.
 
     Those of `nested` hold objects and lists, which land as JSON text.

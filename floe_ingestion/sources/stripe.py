@@ -85,7 +85,7 @@ class StripeConnector(SourceConnector):
     def _resource(self, extraction: Extraction) -> DltResource:
         import dlt
 
-        from floe_ingestion.sources.known_columns import typed
+        from floe_ingestion.sources.known_columns import with_known_columns
 
         resource = next(each for each in self.resources if each.name == extraction.table.resource)
         listing, cursor = LISTINGS[resource.name], _cursor_of(extraction)
@@ -97,7 +97,7 @@ class StripeConnector(SourceConnector):
             for page in _pages(self._api(), listing.path, params, self._headers):
                 yield [{**absent, **_with_times(row)} for row in page]
 
-        made = typed(dlt.resource(rows, name=resource.name), extraction, listing.nested)
+        made = with_known_columns(dlt.resource(rows, name=resource.name), extraction, listing.nested)
         if cursor is not None:
             made.add_step(cursor)
         return made
