@@ -138,12 +138,15 @@ class SqlDatabaseConnector(SourceConnector):
         default_engine_adapter_callback(connection.engine, metadata)  # for numbers of Oracle's
         return sa.Table(name, metadata, autoload_with=connection, resolve_fks=False)
 
-    @contextmanager
-    def _connected(self) -> Iterator[sa.Connection]:
-        import sqlalchemy as sa
+    def _engine(self) -> sa.Engine:
+        from dlt.sources.sql_database import engine_from_credentials
 
         require_usable(self.connection_string)
-        engine = sa.create_engine(self.connection_string)
+        return engine_from_credentials(self.connection_string, may_dispose_after_use=True)
+
+    @contextmanager
+    def _connected(self) -> Iterator[sa.Connection]:
+        engine = self._engine()
         try:
             with naming_server(self.connection_string), engine.connect() as connection:
                 yield connection
@@ -160,13 +163,13 @@ class SqlDatabaseConnector(SourceConnector):
         from floe_ingestion.sources.sql_queries import cursor_column, fitted, narrowing, require_columns, require_order
         from floe_ingestion.sources.sql_types import complete, foreign_keys, hints
 
-        table = self._table(extraction)
-        with self._connected() as connection:
+        table, engine = self._table(extraction), self._engine()
+        with naming_server(self.connection_string), engine.connect() as connection:
             reflected, dialect = self._reflected(table.name, connection), connection.dialect.name
             complete(reflected, connection)
         require_columns(reflected, table.included_columns)
         resource = sql_table(
-            credentials=self.connection_string,
+            credentials=engine,
             table=table.name,
             schema=self.database_schema,
             metadata=reflected.metadata,  # dlt asks the database for no table that is there
