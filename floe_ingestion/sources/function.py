@@ -49,10 +49,6 @@ class FunctionConnector:
             resource.apply_hints(incremental=incremental)
         return {name: resource}
 
-    def check_connection(self) -> str:
-        """Nothing is known of what a function reads."""
-        return "a Python function; not called"
-
     def key_of(self, resource: DltResource) -> tuple[str, ...]:
         """The primary key that the resource declares."""
         return declared_key(resource)
