@@ -16,6 +16,8 @@ from dlt.common.data_types.type_helpers import py_type_to_sc_type
 from dlt.common.json import custom_encode
 from dlt.common.schema.utils import autodetect_sc_type, standard_type_detections
 
+from floe_ingestion.formats import shortened
+
 PLAIN = frozenset({type(None), str, int, float, bool, dict, list, Decimal, datetime, date, bytes})
 """Types whose values dlt hands on as they are. Of others (models, enumerations, …) it makes something else first."""
 EXACT_IN_DOUBLE = 2**53
@@ -71,5 +73,4 @@ def texts_of(values: list[Any]) -> pa.BinaryArray:
 
 def shown(value: Any) -> str:
     """`value` for a message."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+    return shortened(repr(value), 60)

@@ -12,19 +12,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from floe_ingestion.formats import Count, Flag
+from floe_ingestion.formats import Count, Flag, short_for
 from floe_ingestion.spec import StrictModel
 
 PARENT = re.compile(r"\{resources\.([A-Za-z_][A-Za-z0-9_]*)\.([^{}]+)\}")
 _START = re.compile(r"\{incremental\.(start|initial|last)_value\}")
-
-
-def _type_word(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
-
-
-def _path_word(value: Any) -> Any:
-    return {"path": value} if isinstance(value, str) else value
 
 
 def _upper(value: Any) -> Any:
@@ -161,7 +153,7 @@ Paginator = Annotated[
     | OffsetPages
     | NumberedPages,
     Field(discriminator="type"),
-    BeforeValidator(_type_word),
+    short_for("type"),
 ]
 
 
@@ -276,7 +268,7 @@ class Endpoint(StrictModel):
             )
 
 
-EndpointOrPath = Annotated[Endpoint, BeforeValidator(_path_word)]
+EndpointOrPath = Annotated[Endpoint, short_for("path")]
 
 
 def _texts(value: Any) -> Iterator[str]:
