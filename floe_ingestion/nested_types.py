@@ -73,11 +73,6 @@ def is_nested(type_: pa.DataType) -> bool:
     return bool(pa.types.is_struct(type_) or pa.types.is_list(type_) or pa.types.is_large_list(type_))
 
 
-def fields_of(type_: pa.DataType) -> pa.Schema:
-    """What lies inside of a struct or a list."""
-    return pa.schema(list(type_) if pa.types.is_struct(type_) else [type_.value_field.with_name(ELEMENT)])
-
-
 def is_empty(value: Any) -> bool:
     """Whether `value` is an object or a list in which nothing has a type."""
     return type(value) in _NESTED and not value

@@ -6,7 +6,7 @@ the type that it has already, Arrow takes them at once; only what deviates goes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,9 @@ from floe_ingestion.errors import SourceRejected
 from floe_ingestion.facts import schema_of
 from floe_ingestion.iceberg.columns import declared_columns
 from floe_ingestion.iceberg.schema import DLT_COLUMNS
+from floe_ingestion.iceberg.types import fields_of
 from floe_ingestion.naming import normalize_column
-from floe_ingestion.nested_types import NestedColumn, fields_of, first_telling, is_empty, is_nested, plain
+from floe_ingestion.nested_types import NestedColumn, first_telling, is_empty, is_nested, plain
 from floe_ingestion.sources.exact import LARGEST, SMALLEST, within_64_bits
 from floe_ingestion.sources.paging import values_of
 from floe_ingestion.value_types import EXACT_IN_DOUBLE, PLAIN, TAKEN, instants, shown, texts_of, type_of
@@ -194,8 +195,9 @@ class RowTypes:
             values = [None if is_empty(value) else value for value in values]
         return values, set(map(type, values)) - {_NOTHING}
 
-    def _nest(self, name: str, holds: type, fields: pa.Schema | None = None) -> None:
-        inner = RowTypes(self._spec, schema_of(self._spec, fields), known=fields, path=self._at(name))
+    def _nest(self, name: str, holds: type, fields: Iterable[pa.Field] = ()) -> None:
+        known = pa.schema(fields)
+        inner = RowTypes(self._spec, schema_of(self._spec, known), known=known, path=self._at(name))
         self._nested[name] = NestedColumn(inner, holds)
 
     def _first_type(self, values: list[Any], kinds: set[type]) -> str:
