@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -139,30 +140,15 @@ class RestApiConnector(SourceConnector):
     def _resource(self, extraction: Extraction, attempts: int | None = None) -> DltResource:
         from dlt.sources.rest_api import rest_api_resources
 
-        from floe_ingestion.sources.rest_answers import session_of
         from floe_ingestion.sources.rest_requests import Requests
 
         by_name = {resource.name: resource for resource in self.resources}
-        lineage = [by_name[name] for name in self._lineage(by_name[extraction.table.resource])]
-        specs = {spec.name: spec for spec in self.resource_specs()}
-        made: list[Requests] = []
-        for child, resource in zip([None, *lineage], lineage, strict=False):
-            if resource.name == extraction.table.resource:
-                made.append(Requests(resource, self._filled(resource), extraction.cursor, extraction, self.base_url))
-            else:
-                cursor = specs[resource.name].incremental
-                asked_by = (child.name, self.endpoint(child)) if child else None
-                made.append(Requests(resource, self._filled(resource), cursor, None, self.base_url, asked_by))
-        client: dict[str, Any] = {
-            "base_url": self.base_url,
-            "headers": dict(self.headers),
-            "session": session_of(attempts),
-        }
-        if self.auth is not None:
-            client["auth"] = self.auth.model_dump(exclude_unset=True)
-            for secret in client["auth"].keys() & {"api_key", "client_secret", "password", "token"}:
-                hide(client["auth"][secret])  # one that floe.yaml holds itself, too: requests writes URLs into errors
-        config: Any = {"client": client, "resources": [each.config() for each in made]}
+        own = by_name[extraction.table.resource]
+        made = [Requests(own, self._filled(own), extraction.cursor, extraction, self.base_url)]
+        for child, parent in pairwise(by_name[name] for name in self._lineage(own)):
+            cursor, asked_by = _with_defaults(parent, self.resource_defaults).incremental, self.endpoint(child)
+            made.append(Requests(parent, self._filled(parent), cursor, None, self.base_url, (child.name, asked_by)))
+        config: Any = {"client": self._client(attempts), "resources": [each.config() for each in made]}
         try:
             resources = rest_api_resources(config)
         except (ValueError, TypeError) as error:
@@ -171,6 +157,17 @@ class RestApiConnector(SourceConnector):
         for each in made:
             each.finish(found[each.name])
         return found[extraction.table.resource]
+
+    def _client(self, attempts: int | None) -> dict[str, Any]:
+        from floe_ingestion.sources.rest_answers import session_of
+
+        client: dict[str, Any] = {"base_url": self.base_url, "headers": dict(self.headers)}
+        client["session"] = session_of(attempts)
+        if self.auth is not None:
+            client["auth"] = self.auth.model_dump(exclude_unset=True)
+            for secret in client["auth"].keys() & {"api_key", "client_secret", "password", "token"}:
+                hide(client["auth"][secret])  # one that floe.yaml holds itself, too: requests writes URLs into errors
+        return client
 
     def _filled(self, resource: EndpointResource) -> Endpoint:
         endpoint = self.endpoint(resource)

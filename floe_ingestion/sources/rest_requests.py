@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dlt.common.jsonpath import compile_path
+from dlt.sources.helpers.rest_client.detector import single_entity_path
+from dlt.sources.rest_api.config_setup import create_paginator
+
 from floe_ingestion.sources.instants import as_text, cursor_arguments
-from floe_ingestion.sources.path_fields import PathFields
+from floe_ingestion.sources.paging import PageCursor
+from floe_ingestion.sources.parent_rows import Askable, PathFields
+from floe_ingestion.sources.rest_answers import Pages
 from floe_ingestion.spec import IncrementalSpec
 
 if TYPE_CHECKING:
@@ -52,8 +59,6 @@ class Requests:
 
     def finish(self, made: DltResource) -> None:
         """Add to dlt's resource what its configuration cannot say."""
-        from floe_ingestion.sources.parent_rows import Askable
-
         if not self._told_to_dlt and self._step is not None:
             made.add_step(self._step)
         if self.child is not None:
@@ -71,8 +76,6 @@ class Requests:
         In `endpoint.incremental` of a child dlt binds it anew for each page of parents, at the newest row so far, and
         drops the rows of all later parents that are older: https://github.com/dlt-hub/dlt/issues/2429.
         """
-        from floe_ingestion.sources.paging import PageCursor
-
         return PageCursor(**cursor_arguments(self.cursor)) if self.cursor is not None else None
 
     @property
@@ -85,27 +88,25 @@ class Requests:
     @property
     def _window_params(self) -> dict[str, Any]:
         """The window of a partitioned run, for an API that can be asked for just that."""
-        start, end = self._window
         partitions = self.extraction.table.partitions if self.extraction else None
-        if partitions is None or start is None:
+        if partitions is None or self._window is None:
             return {}
+        start, end = self._window
         wanted = {partitions.start_param: start, partitions.end_param: end}
         return {param: value for param, value in wanted.items() if param}
 
     @property
-    def _window(self) -> tuple[str | None, str | None]:
-        from datetime import timezone
-
+    def _window(self) -> tuple[str, str] | None:
+        """Start and end of a run of partitions by time; None for every other."""
         window = self.extraction.window if self.extraction else None
         if window is None or window.start is None or window.end is None:
-            return None, None
-        start, end = (as_text(bound.astimezone(timezone.utc)) for bound in (window.start, window.end))
-        return start, end
+            return None
+        return as_text(window.start.astimezone(timezone.utc)), as_text(window.end.astimezone(timezone.utc))
 
     def _incremental(self) -> dict[str, Any] | None:
         """`endpoint.incremental`; in a window one that filters nothing, for requests that say `{incremental.…}`."""
-        start, end = self._window
-        if start is not None:
+        if self._window is not None:
+            start, end = self._window
             return {
                 "cursor_path": _NOWHERE,
                 "initial_value": start,
@@ -123,12 +124,6 @@ class Requests:
         return None if (self.endpoint.path or "").startswith(("http://", "https://")) else self.base_url
 
     def _endpoint(self) -> dict[str, Any]:
-        from dlt.common.jsonpath import compile_path
-        from dlt.sources.helpers.rest_client.detector import single_entity_path
-        from dlt.sources.rest_api.config_setup import create_paginator
-
-        from floe_ingestion.sources.rest_answers import Pages
-
         endpoint = self.endpoint
         given: Any = {"type": "single_page"} if single_entity_path(endpoint.path or "") else {"type": "auto"}
         if endpoint.paginator is not None:
