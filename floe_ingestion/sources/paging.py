@@ -28,12 +28,8 @@ class PageCursor(Incremental[Any]):
 
     def __call__(self, rows: Any, meta: Any = None) -> Any:
         """`rows` without those that were landed before."""
-        if isinstance(rows, (pa.Table, pa.RecordBatch)) and self.cursor_path not in (known := rows.schema.names):
-            raise SourceRejected(
-                f"{self.resource_name}: there is no column {self.cursor_path!r} to load by."
-                f"{did_you_mean(self.cursor_path, known)} Write `incremental: {{cursor_path: …}}` with one of: "
-                f"{', '.join(known)}."
-            )
+        if isinstance(rows, (pa.Table, pa.RecordBatch)) and rows.num_rows:
+            self._require_column(rows.schema.names)
         ranks = self._ranks(rows)
         if ranks is None:
             return super().__call__(rows, meta)
@@ -47,6 +43,14 @@ class PageCursor(Incremental[Any]):
             return rows
         chosen = zip(rows, tells.to_pylist(), later.to_pylist(), strict=True)
         return [row for row, tell, is_later in chosen if (id(row) in kept if tell else is_later)] or None
+
+    def _require_column(self, known: list[str]) -> None:
+        if self.cursor_path not in known:
+            raise SourceRejected(
+                f"{self.resource_name}: there is no column {self.cursor_path!r} to load by."
+                f"{did_you_mean(self.cursor_path, known)} Write `incremental: {{cursor_path: …}}` with one of: "
+                f"{', '.join(known)}."
+            )
 
     def _ranks(self, rows: Any) -> pa.Array | None:
         """What the value of the beginning and those of `rows` are compared by; None for what dlt judges alone."""

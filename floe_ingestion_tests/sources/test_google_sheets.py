@@ -251,6 +251,15 @@ def test_a_sheet_without_rows_makes_a_table_of_the_declared_columns(book: FakeSh
     assert types(lake) == {"id": "long", "note": "string"}
 
 
+def test_a_sheet_without_rows_has_none_that_are_new(book: FakeSheets, lake: Lake, made: Made) -> None:
+    book.sheets["orders"] = [["id", "At"]]
+    source = {"incremental": {"cursor_path": "At"}, "destination": {"schema": "bronze", "write_disposition": "append"}}
+
+    lake.load(made(source, columns={"id": "long"}))
+
+    assert lake.values("bronze.orders") == []
+
+
 # What cannot land
 
 
