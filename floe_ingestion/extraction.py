@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 
     from floe_ingestion.iceberg.writer import ParquetSink
     from floe_ingestion.sink import SinkStep
-
-_COLLECTED_EVERY = 200_000
-"""Objects that may hold others, of which a page of 1,000 rows makes some thousands."""
 
 
 def extract(
@@ -55,9 +50,8 @@ def extract(
         if cursor is not None:
             with pipeline.managed_state() as state:
                 state.setdefault("sources", {})[source.name] = cursors.decode(cursor)
-        with collected_rarely():
-            pipeline.extract(source, loader_file_format="parquet")
-            step.flush()
+        pipeline.extract(source, loader_file_format="parquet")
+        step.flush()
         if step.rows_passed:
             pipeline.normalize()
             _write_normalized(spec, pipeline, step.sink)
@@ -90,24 +84,6 @@ class _Nowhere(filesystem):
 @cache
 def _nowhere() -> _Nowhere:
     return _Nowhere()
-
-
-@contextmanager
-def collected_rarely() -> Iterator[None]:
-    """Python looks for garbage seldom while rows are made, thousands of objects a page that all live on.
-
-    It took an eighth of the time of a load, and found next to nothing. Where another load of this process has seen to
-    it, it is that one which gives the threshold back.
-    """
-    before = gc.get_threshold()
-    if not 0 < before[0] < _COLLECTED_EVERY:
-        yield
-        return
-    gc.set_threshold(_COLLECTED_EVERY, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _write_normalized(spec: TableSpec, pipeline: Any, sink: ParquetSink) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -32,6 +33,7 @@ _ROWS = 2_048
 _LIBPQ_DRIVERS = frozenset({"psycopg", "psycopg2"})
 """Drivers whose options are those of libpq, as DuckDB's are."""
 _ASK = "select * from postgres_query(?, ?)"
+_LOADING = threading.Lock()
 _NO_NUMBER = "__floe_no_number"
 _PASSING = (
     *("terminating connection", "canceling statement", "closed the connection", "connection to server"),
@@ -109,9 +111,25 @@ def _attached(url: sa.URL) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
             other.execute(f"detach database if exists {name}")
 
 
-@cache
+def get_ready(choice: Backend, url: sa.URL) -> None:
+    """Let DuckDB load its extension, if it is to read, while Python imports and asks for what else is needed."""
+
+    def load() -> None:
+        with suppress(Exception):  # who reads meets it again
+            _duckdb()
+
+    if is_read_by_duckdb(choice, url):
+        threading.Thread(target=load, name="floe-duckdb", daemon=True).start()
+
+
 def _duckdb() -> duckdb.DuckDBPyConnection:
     """One for the process: it takes a fifth of a second to load the extension."""
+    with _LOADING:
+        return _loaded()
+
+
+@cache
+def _loaded() -> duckdb.DuckDBPyConnection:
     import duckdb
 
     # Nothing is asked of a network or of $HOME; who takes rows is the only thread.

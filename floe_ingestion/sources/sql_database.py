@@ -157,6 +157,11 @@ class SqlDatabaseConnector(SourceConnector):
         return next(table for table in self.tables if table.name == extraction.table.resource)
 
     def _resource(self, extraction: Extraction) -> DltResource:
+        from sqlalchemy import make_url
+
+        from floe_ingestion.sources.postgres import get_ready
+
+        get_ready(self.backend, make_url(self.connection_string))
         from dlt.sources.sql_database import sql_table
 
         from floe_ingestion.sources.sql_loader import DeclaredLoader
