@@ -5,6 +5,8 @@ Exit codes: 0 success, 1 failure, 2 wrong usage or wrong configuration.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -214,3 +216,13 @@ def _pool_row(pool: Pool) -> tuple[str, ...]:
 main.add_command(maintain)
 main.add_command(cursor)
 main.add_command(audit)
+
+
+def program() -> None:
+    """`main`, in a process that does nothing else: in it Python looks for garbage rarely, and not at all as it ends.
+
+    Of a short run of one table that took a third of the time, and found modules that live as long as the process.
+    """
+    gc.set_threshold(200_000, *gc.get_threshold()[1:])
+    atexit.register(gc.freeze)
+    main()
