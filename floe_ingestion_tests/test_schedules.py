@@ -153,7 +153,10 @@ def test_defaults_schedule_every_source_that_does_not_say_otherwise(project: Pro
 ingestion:
   defaults: {schedule: {cron: "@daily"}}
   sources:
-    - {name: a, type: sql_database, config: {connection_string: "sqlite:///x", tables: [a]}, destination: {schema: bronze}}
+    - name: a
+      type: sql_database
+      config: {connection_string: "sqlite:///x", tables: [a]}
+      destination: {schema: bronze}
     - name: b
       type: sql_database
       config: {connection_string: "sqlite:///x", tables: [b]}
