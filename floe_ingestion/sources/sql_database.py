@@ -157,18 +157,15 @@ class SqlDatabaseConnector(SourceConnector):
         return next(table for table in self.tables if table.name == extraction.table.resource)
 
     def _resource(self, extraction: Extraction) -> DltResource:
-        from sqlalchemy import make_url
-
-        from floe_ingestion.sources.postgres import get_ready
-
-        get_ready(self.backend, make_url(self.connection_string))
         from dlt.sources.sql_database import sql_table
 
+        from floe_ingestion.sources.postgres import get_ready
         from floe_ingestion.sources.sql_loader import DeclaredLoader
         from floe_ingestion.sources.sql_queries import cursor_column, fitted, narrowing, require_columns, require_order
         from floe_ingestion.sources.sql_types import complete, foreign_keys, hints
 
         table, engine = self._table(extraction), self._engine()
+        get_ready(self.backend, engine.url)
         with naming_server(self.connection_string), engine.connect() as connection:
             reflected, dialect = self._reflected(table.name, connection), connection.dialect.name
             complete(reflected, connection)
