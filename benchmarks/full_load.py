@@ -1,6 +1,6 @@
 """A full load of TPC-H lineitem from PostgreSQL: ours, dlt's own Iceberg path, ingestr, and the floor.
 
-The floor is what nobody can beat with this reader: ConnectorX in one thread, a Parquet writer in another, no
+The floor is what nobody can beat who reads by ConnectorX: that in one thread, a Parquet writer in another, no
 table. Each contender runs in a process of its own, interleaved; medians, and ratios to the floor. ingestr takes
 part where its program is found (`pip install ingestr==1.1.19`, in an environment of its own, on the PATH).
 
