@@ -23,6 +23,7 @@ from floe_ingestion.cli_base import DEBUG, FAILURE, Group, command, print_rows, 
 from floe_ingestion.cli_tables import cursor, maintain
 from floe_ingestion.errors import ConfigurationError
 from floe_ingestion.formats import number_of
+from floe_ingestion.garbage import collected_rarely
 from floe_ingestion.version import __version__
 
 if TYPE_CHECKING:
@@ -223,6 +224,6 @@ def program() -> None:
 
     Of a short run of one table that took a third of the time, and found modules that live as long as the process.
     """
-    gc.set_threshold(200_000, *gc.get_threshold()[1:])
     atexit.register(gc.freeze)
-    main()
+    with collected_rarely():
+        main()

@@ -5,7 +5,6 @@ Nothing is kept between runs. The cursor comes from the Iceberg table before, an
 
 from __future__ import annotations
 
-import gc
 import shutil
 import tempfile
 import time
@@ -21,6 +20,7 @@ from floe_ingestion.classify import source_errors
 from floe_ingestion.errors import PermanentError
 from floe_ingestion.facts import documented, facts_of, foreign_keys_of, schema_of, told_by, types_of
 from floe_ingestion.formats import number_of
+from floe_ingestion.garbage import collected_rarely
 from floe_ingestion.iceberg import cursor as cursors
 from floe_ingestion.load_warnings import behind, timeless, unseen
 from floe_ingestion.loading import connector_of
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_KEY = "id"
 _SECONDS_BETWEEN_NEWS = 5.0
-_COLLECTED_EVERY = 200_000
-"""Objects that may hold others, of which a page of 1,000 rows makes some thousands."""
 
 
 class Connector(Protocol):
@@ -114,24 +112,6 @@ def _built(connector: Connector, extraction: Extraction) -> DltResource:
         f"{extraction.table}: `build` of {type(connector).__name__} returned {met}, and a mapping from the names of "
         f"resources to dlt resources is expected. Return {{{name!r}: dlt.resource(rows, name={name!r})}} there."
     )
-
-
-@contextmanager
-def collected_rarely() -> Iterator[None]:
-    """Python looks for garbage seldom while libraries are imported and rows made: objects that all live on.
-
-    It took an eighth of the time of a load, and found next to nothing. Where another load of this process has seen to
-    it, it is that one which gives the threshold back.
-    """
-    before = gc.get_threshold()
-    if not 0 < before[0] < _COLLECTED_EVERY:
-        yield
-        return
-    gc.set_threshold(_COLLECTED_EVERY, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ MOST_LINES = 300
 
 # From below to above; a module imports its own layer and those below it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "formats", "naming", "store_errors"),
+    ("version", "errors", "formats", "garbage", "naming", "store_errors"),
     ("secrets",),
     ("spec", "spec_*", "staging", "classify", "mistakes", "mistakes.*"),
     ("plugins", "plugins.*"),

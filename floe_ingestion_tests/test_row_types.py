@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from floe_ingestion.errors import SourceRejected
 from floe_ingestion.facts import schema_of
-from floe_ingestion.pipeline import collected_rarely
+from floe_ingestion.garbage import collected_rarely
 from floe_ingestion.row_types import RowTypes
 from floe_ingestion.value_types import are_plain
 from floe_ingestion_tests.fake_sources import pipeline_from, pipeline_of_rows, table_spec
