@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from decimal import Decimal
 from typing import Any
-
-import orjson
 
 _DIGITS = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
 _LONG = b"0" * 19
@@ -32,21 +29,6 @@ def may_hold_long_number(text: bytes) -> bool:
     fourth byte is one, too.
     """
     return _SAMPLED in text[::_EVERY].translate(_DIGITS) and _LONG in text.translate(_DIGITS)
-
-
-def parsed(text: bytes) -> Any:
-    """JSON without integers of more than 64 bits, of which orjson would make floating point numbers.
-
-    Python would look for garbage some thirty times among 10,000 rows that are just being made, and find none: that
-    doubles the time.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return orjson.loads(text)
-    finally:
-        if collects:
-            gc.enable()
 
 
 EXACT: dict[str, Any] = {"parse_int": _integer}

@@ -24,7 +24,7 @@ from floe_ingestion.errors import SourceRejected, SourceUnavailable
 from floe_ingestion.sources.buckets import parquet_in
 from floe_ingestion.sources.csv_header import mistake_of_header
 from floe_ingestion.sources.csv_types import ColumnTypes, Unfitting, word_of
-from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
+from floe_ingestion.sources.exact import EXACT, may_hold_long_number
 from floe_ingestion.sources.file_cursors import SourceFile
 from floe_ingestion.sources.file_options import CsvOptions, JsonlOptions, ParquetOptions
 
@@ -214,7 +214,7 @@ def _at_once(block: bytes, lines: int) -> list[dict[str, Any]] | None:
     if may_hold_long_number(text):
         return None
     try:
-        found = parsed(text)
+        found = orjson.loads(text)
     except ValueError:
         return None
     rows: list[dict[str, Any]] = found[::2]

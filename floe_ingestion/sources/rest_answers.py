@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+import orjson
 from dlt.common import jsonpath
 from dlt.sources.helpers.requests.retry import DEFAULT_RETRY_STATUS, Client
 from dlt.sources.helpers.rest_client.paginators import (
@@ -21,7 +22,7 @@ from requests.utils import get_encoding_from_headers, get_netrc_auth, guess_json
 
 from floe_ingestion.errors import IngestionError, SourceRejected, SourceUnavailable
 from floe_ingestion.formats import number_of
-from floe_ingestion.sources.exact import EXACT, may_hold_long_number, parsed
+from floe_ingestion.sources.exact import EXACT, may_hold_long_number
 from floe_ingestion.sources.own_host import keep_at_home, stay_at
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def _parsed(response: Response) -> Any:
     long_numbers = may_hold_long_number(content)
     if not long_numbers:
         with suppress(ValueError):  # what it is too strict for, such as NaN or another encoding, is read below
-            return parsed(content)
+            return orjson.loads(content)
     try:
         return json.loads(_text(response), strict=False, **(EXACT if long_numbers else {}))
     except (ValueError, LookupError, RecursionError) as error:
