@@ -7,7 +7,7 @@ began before another that has landed meanwhile is given up: its versions would e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -85,7 +85,7 @@ def _require_newest(table: Table, staged: StagedTable, moment: pa.Scalar) -> Non
     )
     if not (found := table.scan(row_filter=later, selected_fields=(valid_from, valid_to))).count():
         return
-    newest = _newest(found, now, moment)
+    newest = _newest(found, staged.table.validity_columns, now, moment)
     if newest.as_py() <= now.as_py():
         raise TransientError(
             f"{staged.table}: a version that begins or ends at {newest.as_py()}, after this load began at "
@@ -100,11 +100,11 @@ def _require_newest(table: Table, staged: StagedTable, moment: pa.Scalar) -> Non
     )
 
 
-def _newest(found: DataScan, now: pa.Scalar, moment: pa.Scalar) -> pa.Scalar:
+def _newest(found: DataScan, names: Sequence[str], now: pa.Scalar, moment: pa.Scalar) -> pa.Scalar:
     """When the last of these versions begins or, of those that have ended, ends."""
     newest = moment
     for batch in found.to_arrow_batch_reader():
-        begin, end = (batch.column(name).cast(moment.type) for name in batch.schema.names)
+        begin, end = (batch.column(name).cast(moment.type) for name in names)
         for times in (begin, end.filter(pc.less_equal(end, now))):
             newest = pc.max(pa.array([newest.as_py(), pc.max(times).as_py()], moment.type))
     return newest

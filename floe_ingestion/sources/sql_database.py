@@ -25,6 +25,7 @@ Backend = Literal["auto", "pyarrow", "duckdb"]
 
 
 _SHOWN = 20
+"""Tables that a message names at most."""
 
 
 def _listed(value: Any) -> Any:
